@@ -1,0 +1,48 @@
+"""Named streams of randomness, and one key per sentence.
+
+Every key is `fold_in(fold_in(root, stream), step)`, and a sentence's noise comes from
+`fold_in(key, index)`. A new consumer of randomness is a new name and disturbs no other; a
+sentence's noise depends neither on its batch nor on the number of devices; and the step counter
+is the only random state, so that a resumed run is exact.
+"""
+
+import enum
+
+import jax
+
+from jvae.types import Array, Key
+
+
+class Stream(enum.IntEnum):
+    """Who draws. Numbers are part of every run's reproducibility: append, never renumber."""
+
+    PARAMS = 0
+    LATENT = 1
+    ENCODER = 2
+    DECODER = 3
+    EMBEDDING_DROPOUT = 4
+    OUTPUT_DROPOUT = 5
+    WORD_DROPOUT = 6
+    INNER_LOOP = 7
+    INNER_BATCH = 8
+    EVALUATION = 9
+    SHUFFLED = 10
+    PRIOR = 11
+    GENERATION = 12
+    MUTUAL_INFORMATION = 13
+
+
+def stream(key: Key, name: Stream, step: Array | int = 0) -> Key:
+    """The key of one consumer at one step."""
+    return jax.random.fold_in(jax.random.fold_in(key, int(name)), step)
+
+
+def example_keys(key: Key, index: Array) -> Key:
+    """One key per sentence: `index` `[B]` int -> keys `[B]`."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+
+
+def sample_keys(keys: Key, sample: Array) -> Key:
+    """The keys of the numbered samples: keys `[B]`, `sample` `[S]` int -> keys `[S, B]`."""
+    fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+    return jax.vmap(fold, in_axes=(None, 0))(keys, sample)

@@ -1,0 +1,101 @@
+"""The contract: a model is a value made of pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flax import linen as nn
+
+from jvae.distributions import Distribution
+from jvae.types import Array, Batch, Key, Params
+
+
+class Encoder(NamedTuple):
+    """`q(z | x)`.
+
+    Attributes:
+      init: `(key, batch) -> params`.
+      apply: `(params, batch, *, key, train) -> posterior over [B, L]`. `key` is used in training
+        only (dropout, denoising).
+    """
+
+    init: Callable[..., Params]
+    apply: Callable[..., Distribution]
+
+
+class Decoder(NamedTuple):
+    """`p(x | z)`.
+
+    Attributes:
+      init: `(key, z [B, L], batch) -> params`.
+      log_prob: `(params, z [B, L], batch, *, key, train) -> [B]`, nats per sentence. Map it over
+        samples with `jax.vmap`: what does not depend on z is then computed once.
+      start: `(params, z [B, L]) -> carry`: the state before the first token.
+      step: `(params, carry, token [B]) -> (carry, logits [B, V])`: reads a token, predicts the
+        next.
+    """
+
+    init: Callable[..., Params]
+    log_prob: Callable[..., Array]
+    start: Callable[[Params, Array], Any]
+    step: Callable[[Params, Any, Array], tuple[Any, Array]]
+
+
+class Prior(NamedTuple):
+    """`p(z)`.
+
+    Attributes:
+      init: `(key) -> params`.
+      distribution: `(params) -> distribution`, broadcastable to `[B, L]`.
+    """
+
+    init: Callable[[Key], Params]
+    distribution: Callable[[Params], Distribution]
+
+
+class VAE(NamedTuple):
+    """A text VAE. Its parameters are `{"encoder": .., "decoder": .., "prior": ..}`.
+
+    Attributes:
+      encoder: `q(z | x)`.
+      decoder: `p(x | z)`.
+      prior: `p(z)`.
+      latent_size: L.
+    """
+
+    encoder: Encoder
+    decoder: Decoder
+    prior: Prior
+    latent_size: int
+
+
+def encoder_from_module(module: nn.Module) -> Encoder:
+    """Wraps a Flax module with `__call__(batch, *, key, train) -> posterior`."""
+
+    def init(key: Key, batch: Batch) -> Params:
+        return module.init(key, batch, key=key, train=False).get("params", {})
+
+    def apply(params: Params, batch: Batch, *, key: Key | None, train: bool) -> Distribution:
+        return module.apply({"params": params}, batch, key=key, train=train)
+
+    return Encoder(init, apply)
+
+
+def decoder_from_module(module: nn.Module) -> Decoder:
+    """Wraps a Flax module with methods `log_prob(z, batch, *, key, train)`, `start(z)`, `step`."""
+
+    def init(key: Key, z: Array, batch: Batch) -> Params:
+        variables = module.init(key, z, batch, key=key, train=False, method="log_prob")
+        return variables.get("params", {})
+
+    def log_prob(params: Params, z: Array, batch: Batch, *, key: Key | None, train: bool) -> Array:
+        return module.apply(
+            {"params": params}, z, batch, key=key, train=train, method="log_prob"
+        )
+
+    def start(params: Params, z: Array) -> Any:
+        return module.apply({"params": params}, z, method="start")
+
+    def step(params: Params, carry: Any, token: Array) -> tuple[Any, Array]:
+        return module.apply({"params": params}, carry, token, method="step")
+
+    return Decoder(init, log_prob, start, step)
