@@ -17,19 +17,19 @@ class Stream(enum.IntEnum):
     """Who draws. Numbers are part of every run's reproducibility: append, never renumber."""
 
     PARAMS = 0
-    LATENT = 1
-    ENCODER = 2
-    DECODER = 3
-    EMBEDDING_DROPOUT = 4
-    OUTPUT_DROPOUT = 5
-    WORD_DROPOUT = 6
-    INNER_LOOP = 7
-    INNER_BATCH = 8
-    EVALUATION = 9
-    SHUFFLED = 10
-    PRIOR = 11
-    GENERATION = 12
-    MUTUAL_INFORMATION = 13
+    TRAINING = 1
+    INNER_LOOP = 2
+    INNER_BATCH = 3
+    LATENT = 4
+    ENCODER = 5
+    DECODER = 6
+    EMBEDDING_DROPOUT = 7
+    OUTPUT_DROPOUT = 8
+    WORD_DROPOUT = 9
+    EVALUATION = 10
+    SHUFFLED = 11
+    PRIOR = 12
+    GENERATION = 13
 
 
 def stream(key: Key, name: Stream, step: Array | int = 0) -> Key:

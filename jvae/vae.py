@@ -88,9 +88,7 @@ def decoder_from_module(module: nn.Module) -> Decoder:
         return variables.get("params", {})
 
     def log_prob(params: Params, z: Array, batch: Batch, *, key: Key | None, train: bool) -> Array:
-        return module.apply(
-            {"params": params}, z, batch, key=key, train=train, method="log_prob"
-        )
+        return module.apply({"params": params}, z, batch, key=key, train=train, method="log_prob")
 
     def start(params: Params, z: Array) -> Any:
         return module.apply({"params": params}, z, method="start")

@@ -1,0 +1,151 @@
+"""Padded length buckets and the order in which an epoch visits them."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jvae.types import Array, Batch
+
+
+class Buckets(NamedTuple):
+    """Few shapes for all sentences.
+
+    Attributes:
+      widths: predicted tokens that each bucket holds, ascending.
+      waste: share of the padded batch that is padding.
+    """
+
+    widths: tuple[int, ...]
+    waste: float
+
+    def __str__(self) -> str:
+        widths = ", ".join(map(str, self.widths))
+        return (
+            f"{len(self.widths)} length buckets (up to {widths} tokens), {self.waste:.1%} padding"
+        )
+
+
+class Plan(NamedTuple):
+    """The batches of one epoch, in order.
+
+    Attributes:
+      bucket: `[M]` int32, which width.
+      index: `[M, B]` int32, sentence numbers; a filling row repeats the batch's first sentence.
+      weight: `[M, B]` float32, 0 for filling rows.
+    """
+
+    bucket: np.ndarray
+    index: np.ndarray
+    weight: np.ndarray
+
+
+def choose_buckets(lengths: np.ndarray, max_buckets: int) -> Buckets:
+    """The at most `max_buckets` widths with the least padding, found exactly.
+
+    Dynamic programming over the distinct lengths: `cost[k][j]`, the padded tokens of all sentences
+    up to length j in k buckets, is `min_i cost[k-1][i] + count(i, j] * length_j`.
+
+    Args:
+      lengths: `[N]`, predicted tokens per sentence.
+      max_buckets: each costs one compilation of each program.
+    """
+    values, counts = np.unique(lengths, return_counts=True)
+    below = np.concatenate([[0], np.cumsum(counts)])
+    costs = np.full(len(values) + 1, np.inf)
+    costs[0] = 0.0
+    choices = []
+    for _ in range(min(max_buckets, len(values))):
+        # padded[i, j]: buckets so far end before value i, the new one holds values i..j.
+        padded = costs[:-1, None] + (below[None, 1:] - below[:-1, None]) * values[None, :]
+        padded[np.tril_indices(len(values), -1)] = np.inf
+        choices.append(padded.argmin(axis=0))
+        costs = np.concatenate([[np.inf], padded.min(axis=0)])
+    widths: list[int] = []
+    last = len(values) - 1
+    for choice in reversed(choices):
+        widths.insert(0, int(values[last]))
+        last = int(choice[last]) - 1
+    real, total = float(lengths.sum()), float(costs[-1])
+    return Buckets(tuple(widths), 1.0 - real / total)
+
+
+def _assign(lengths: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
+    return np.searchsorted(np.asarray(widths), lengths)
+
+
+def _plan(
+    order: np.ndarray, buckets: np.ndarray, batch_size: int, num_widths: int, num_devices: int
+) -> Plan:
+    """Cuts each bucket's sentences, taken in `order`, into batches of `batch_size`."""
+    rows, which = [], []
+    size = num_devices * math.ceil(batch_size / num_devices)
+    for bucket in range(num_widths):
+        members = order[buckets[order] == bucket]
+        for start in range(0, len(members), batch_size):
+            rows.append(members[start : start + batch_size])
+            which.append(bucket)
+    index = np.stack([np.resize(row, size) for row in rows])
+    weight = np.stack([np.arange(size) < len(row) for row in rows])
+    return Plan(np.asarray(which, np.int32), index.astype(np.int32), weight.astype(np.float32))
+
+
+def epoch_plan(
+    lengths: np.ndarray,
+    widths: tuple[int, ...],
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    num_devices: int = 1,
+    max_batches: int | None = None,
+) -> Plan:
+    """One epoch: sentences shuffled within buckets, then batches shuffled, from (seed, epoch).
+
+    Args:
+      lengths: `[N]`, predicted tokens per sentence.
+      widths: the buckets.
+      batch_size: B; each bucket's last batch is filled up with rows of weight 0.
+      seed: the run's seed.
+      epoch: the order of an epoch depends on nothing else, so that a resumed run continues it.
+      num_devices: rows are filled up to a multiple of it.
+      max_batches: only the first so many batches of the order.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    plan = _plan(order, _assign(lengths, widths), batch_size, len(widths), num_devices)
+    chosen = rng.permutation(len(plan.bucket))[:max_batches]
+    return Plan(*(field[chosen] for field in plan))
+
+
+def corpus_plan(
+    lengths: np.ndarray, widths: tuple[int, ...], batch_size: int, *, num_devices: int = 1
+) -> Plan:
+    """Every sentence once, in the corpus' own order within each bucket: for evaluation."""
+    order = np.arange(len(lengths))
+    return _plan(order, _assign(lengths, widths), batch_size, len(widths), num_devices)
+
+
+def take_batch(tokens: Array, lengths: Array, index: Array, weight: Array, width: int) -> Batch:
+    """Gathers sentences; works inside `jit`, on the device where the corpus lies.
+
+    Args:
+      tokens: `[N, T_max + 1]`.
+      lengths: `[N]`.
+      index: `[B]`.
+      weight: `[B]`.
+      width: predicted tokens that the batch holds.
+    """
+    rows = jnp.take(tokens[:, : width + 1], index, axis=0)
+    return Batch(rows, jnp.take(lengths, index), index, weight)
+
+
+def batches(
+    tokens: np.ndarray, lengths: np.ndarray, widths: tuple[int, ...], plan: Plan
+) -> Iterator[Batch]:
+    """The batches of a plan, gathered on the host."""
+    for bucket, index, weight in zip(*plan, strict=True):
+        rows = tokens[index, : widths[bucket] + 1]
+        yield Batch(*map(jnp.asarray, (rows, lengths[index], index, weight)))

@@ -1,0 +1,11 @@
+"""Decoders by name. A new one is one file and one line here."""
+
+from collections.abc import Callable
+
+from jvae.decoders.lstm import LSTMDecoder as LSTMDecoder
+from jvae.decoders.lstm import lstm_decoder as lstm_decoder
+from jvae.vae import Decoder
+
+DECODERS: dict[str, Callable[..., Decoder]] = {
+    "lstm": lstm_decoder,
+}

@@ -1,0 +1,119 @@
+"""The LSTM decoder of He et al. (2019)."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jvae.layers import (
+    LSTM,
+    LSTMCarry,
+    dropout,
+    lstm_cell,
+    next_token_log_prob,
+    symmetric_uniform,
+    word_dropout,
+)
+from jvae.random import Stream, stream
+from jvae.types import Array, Batch, Key
+from jvae.vae import Decoder, decoder_from_module
+
+
+class LSTMDecoder(nn.Module):
+    """`p(x | z) = prod_t p(x_t | x_<t, z)`; z sets the initial state and enters every input.
+
+    Initial state: `cell = z W_0`, `hidden = tanh(cell)`. Every gate also sees `z W_z`, which is
+    computed once per sentence, not per token.
+
+    Attributes:
+      vocab_size: V.
+      latent_size: L.
+      embed_size: E.
+      hidden_size: H.
+      dropout_in: dropout on the input embeddings.
+      dropout_out: dropout on the hidden states before the output layer.
+      word_dropout: share of input words replaced by `<unk>` in training (Bowman et al., 2016).
+      init_scale: weights start from `U(-init_scale, init_scale)`.
+      embed_init_scale: the same for embeddings.
+
+    References:
+      He et al. (2019), Lagging Inference Networks and Posterior Collapse, section 6.
+    """
+
+    vocab_size: int
+    latent_size: int
+    embed_size: int
+    hidden_size: int
+    dropout_in: float = 0.5
+    dropout_out: float = 0.5
+    word_dropout: float = 0.0
+    init_scale: float = 0.01
+    embed_init_scale: float = 0.1
+
+    def setup(self):
+        """Embedding, the maps from z, LSTM, output layer without bias."""
+        init = symmetric_uniform(self.init_scale)
+        embed_init = symmetric_uniform(self.embed_init_scale)
+        self.embedding = nn.Embed(self.vocab_size, self.embed_size, embedding_init=embed_init)
+        self.lstm = LSTM(self.hidden_size, init)
+        self.latent_to_cell = nn.Dense(self.hidden_size, use_bias=False, kernel_init=init)
+        self.latent_to_gates = nn.Dense(4 * self.hidden_size, use_bias=False, kernel_init=init)
+        self.output_kernel = self.param("output_kernel", init, (self.hidden_size, self.vocab_size))
+
+    def log_prob(self, z: Array, batch: Batch, *, key: Key | None, train: bool) -> Array:
+        """`log p(x | z)`, summed over the words and `</s>`: `[B]`, nats per sentence."""
+        carry, from_latent = self.start(z)
+        tokens = batch.inputs
+        if train:
+            words_key = stream(key, Stream.WORD_DROPOUT)
+            tokens = word_dropout(tokens, self.word_dropout, key=words_key, index=batch.index)
+        embedded = self.embedding(tokens)
+        if train:
+            in_key = stream(key, Stream.EMBEDDING_DROPOUT)
+            embedded = dropout(embedded, self.dropout_in, key=in_key, index=batch.index)
+        projected = self.lstm.project(embedded)
+        if not train:
+            return self._streamed_log_prob(carry, projected, from_latent, batch)
+        hidden = self.lstm.outputs(carry, projected + from_latent[:, None])
+        out_key = stream(key, Stream.OUTPUT_DROPOUT)
+        hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
+        log_probs = next_token_log_prob(hidden @ self.output_kernel, batch.targets)
+        return jnp.sum(jnp.where(batch.mask, log_probs, 0), axis=1)
+
+    def _streamed_log_prob(
+        self, carry: LSTMCarry, projected: Array, from_latent: Array, batch: Batch
+    ) -> Array:
+        """The same without a `[B, T, V]` array, for evaluation with many samples.
+
+        One `[B, V]` of logits lives at a time; under `vmap` over samples, `projected` is shared.
+        """
+        recurrent_kernel, output_kernel = self.lstm.recurrent_kernel, self.output_kernel
+
+        def body(state, inputs):
+            carry, total = state
+            gates, target, real = inputs
+            carry = lstm_cell(carry, gates + from_latent, recurrent_kernel)
+            log_prob = next_token_log_prob(carry.hidden @ output_kernel, target)
+            return (carry, total + jnp.where(real, log_prob, 0)), None
+
+        inputs = (jnp.swapaxes(projected, 0, 1), batch.targets.T, batch.mask.T)
+        (_, total), _ = jax.lax.scan(body, (carry, jnp.zeros_like(carry.cell[:, 0])), inputs)
+        return total
+
+    def start(self, z: Array) -> tuple[LSTMCarry, Array]:
+        """What z sets before the first token: the state, and its share of every gate."""
+        cell = self.latent_to_cell(z)
+        return LSTMCarry(cell, jnp.tanh(cell)), self.latent_to_gates(z)
+
+    def step(
+        self, carry: tuple[LSTMCarry, Array], token: Array
+    ) -> tuple[tuple[LSTMCarry, Array], Array]:
+        """Reads `token` `[B]`, predicts the next: logits `[B, V]`."""
+        state, from_latent = carry
+        projected = self.lstm.project(self.embedding(token)) + from_latent
+        state = self.lstm.step(state, projected)
+        return (state, from_latent), state.hidden @ self.output_kernel
+
+
+def lstm_decoder(**options) -> Decoder:
+    """`LSTMDecoder(**options)` as pure functions."""
+    return decoder_from_module(LSTMDecoder(**options))

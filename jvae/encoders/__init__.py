@@ -1,0 +1,13 @@
+"""Encoders by name. A new one is one file and one line here."""
+
+from collections.abc import Callable
+
+from jvae.encoders.lstm import LSTMEncoder as LSTMEncoder
+from jvae.encoders.lstm import lstm_encoder as lstm_encoder
+from jvae.encoders.none import no_encoder as no_encoder
+from jvae.vae import Encoder
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "lstm": lstm_encoder,
+    "none": no_encoder,
+}

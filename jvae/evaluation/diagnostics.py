@@ -1,0 +1,224 @@
+"""What the latent holds, from arrays with one row a sentence.
+
+NumPy in double precision, on the host: these figures are differences of large numbers, and are
+taken once per evaluation over a whole corpus.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class MutualInformation(NamedTuple):
+    """An estimate of the mutual information of sentence and latent, nats.
+
+    Attributes:
+      value: it may be slightly negative near collapse, where its noise exceeds it.
+      standard_error: of `value`; NaN where there is only one batch.
+      ceiling: what a perfect code would reach: no estimate can tell more sentences apart than it
+        was shown.
+    """
+
+    value: float
+    standard_error: float
+    ceiling: float
+
+
+class KCurve(NamedTuple):
+    """The importance-weighted NLL against the number of samples.
+
+    Attributes:
+      k: the numbers of samples.
+      nll: nats per sentence at each.
+      standard_error: of `nll`, over sentences.
+    """
+
+    k: tuple[int, ...]
+    nll: np.ndarray
+    standard_error: np.ndarray
+
+
+def mutual_information(
+    z: ArrayLike, mean: ArrayLike, log_var: ArrayLike, *, chunk: int = 512
+) -> np.ndarray:
+    """The terms whose mean is `I_q(x; z) = E_x[E_q log q(z|x)] - E_x[E_q log q(z)]`, `[N]`, nats.
+
+    The first expectation over z is the closed form `-1/2 sum_l (log 2 pi + 1 + log var_l)`, the
+    second uses the one sample `z_n`; `q(z) = 1/N sum_m q(z|x_m)` runs over the sentences given,
+    `x_n` itself among them.
+
+    Args:
+      z: `[N, L]`, one draw from each posterior.
+      mean: `[N, L]`.
+      log_var: `[N, L]`, of the diagonal Gaussian posteriors.
+      chunk: rows of the `N x N` densities that are held at once: `chunk * N * 8` bytes.
+
+    Raises:
+      ValueError: `log_var` is not finite, as for a point mass, which has no entropy.
+
+    Source: Hoffman & Johnson 2016; the estimator of He et al. 2019, section 4.2.
+    """
+    z, mean, log_var = (np.asarray(array, np.float64) for array in (z, mean, log_var))
+    if not np.all(np.isfinite(log_var)):
+        raise ValueError("the mutual information needs posteriors with a density: finite log_var")
+    log_2pi = math.log(2 * math.pi)
+    negative_entropy = -0.5 * np.sum(log_2pi + 1 + log_var, axis=1)
+
+    # (z - mean)^2 / var multiplied out, so that all pairs are two matrix products. Centring first
+    # keeps the terms small, hence the differences exact.
+    centre = mean.mean(axis=0)
+    z, mean, precision = z - centre, mean - centre, np.exp(-log_var)
+    offset = np.sum(mean**2 * precision + log_var + log_2pi, axis=1)
+    log_aggregate = np.empty(len(z))
+    for start in range(0, len(z), chunk):
+        rows = z[start : start + chunk]
+        log_q = rows @ (mean * precision).T - 0.5 * (rows**2 @ precision.T + offset)
+        log_aggregate[start : start + chunk] = _log_mean_exp(log_q, axis=1)
+    return negative_entropy - log_aggregate
+
+
+def mi_corpus(
+    z: ArrayLike, mean: ArrayLike, log_var: ArrayLike, *, chunk: int = 512
+) -> MutualInformation:
+    """Mutual information against the aggregate posterior of all N sentences; ceiling `log N`.
+
+    Its standard error is over sentences, as if their terms were independent. Not comparable with
+    `mi_batch`.
+
+    Args:
+      z: `[N, L]`, one draw from each posterior.
+      mean: `[N, L]`.
+      log_var: `[N, L]`.
+      chunk: see `mutual_information`.
+
+    Raises:
+      ValueError: see `mutual_information`.
+
+    Source: Li et al. 2019, whose code evaluates on the whole test set at once.
+    """
+    terms = mutual_information(z, mean, log_var, chunk=chunk)
+    return MutualInformation(float(terms.mean()), standard_error(terms), math.log(len(terms)))
+
+
+def mi_batch(
+    z: ArrayLike, mean: ArrayLike, log_var: ArrayLike, *, batch_size: int = 32
+) -> MutualInformation:
+    """Mutual information inside minibatches, averaged; ceiling `log batch_size`.
+
+    `sum_b n_b I_b / N`, where `I_b` takes the aggregate posterior over the `n_b` sentences of
+    batch b. Batches are consecutive rows; a last, smaller batch counts by its size and lowers the
+    ceiling, `sum_b n_b log(n_b) / N`. Its standard error is over batches. Not comparable with
+    `mi_corpus`.
+
+    Args:
+      z: `[N, L]`, one draw from each posterior.
+      mean: `[N, L]`.
+      log_var: `[N, L]`.
+      batch_size: sentences of a batch; 32 in the paper.
+
+    Raises:
+      ValueError: see `mutual_information`.
+
+    Source: He et al. 2019, section 4.2 and its code. There a batch holds sentences of one length.
+    """
+    z, mean, log_var = np.asarray(z), np.asarray(mean), np.asarray(log_var)
+    starts = range(0, len(z), batch_size)
+    batches = [slice(start, start + batch_size) for start in starts]
+    terms = [mutual_information(z[rows], mean[rows], log_var[rows]) for rows in batches]
+    sizes = np.array([len(batch) for batch in terms])
+    weights = sizes / sizes.sum()
+    values = np.array([batch.mean() for batch in terms])
+    value = float(weights @ values)
+    count = len(values)
+    # With batches of equal size this is std(values) / sqrt(count).
+    spread = float(weights**2 @ (values - value) ** 2)
+    error = math.sqrt(spread * count / (count - 1)) if count > 1 else math.nan
+    return MutualInformation(value, error, float(weights @ np.log(sizes)))
+
+
+def active_units(mean: ArrayLike, threshold: float = 0.01) -> tuple[int, np.ndarray]:
+    """Dimensions whose posterior mean varies over sentences, `Var_x(E_q[z_l | x]) > threshold`.
+
+    Args:
+      mean: `[N, L]`, posterior means.
+      threshold: in squared units of z.
+
+    Returns:
+      Their number, and the variances `[L]` (unbiased).
+
+    Source: Burda et al. 2016, section 5.2.
+    """
+    variances = np.var(np.asarray(mean, np.float64), axis=0, ddof=1)
+    return int(np.sum(variances > threshold)), variances
+
+
+def perplexity(nll_sum: float, tokens: float) -> float:
+    """`exp(nll_sum / tokens)`: nats of a corpus and its predicted tokens, `</s>` included."""
+    return math.exp(nll_sum / tokens)
+
+
+def iw_nll(log_weights: ArrayLike) -> np.ndarray:
+    """`-log 1/K sum_k exp(log_weights_k)`, `[N]`, nats: at least the NLL in expectation.
+
+    Args:
+      log_weights: `[K, N]`, `log p(x, z_k) - log q(z_k | x)`, nats.
+
+    Source: Burda et al. 2016, equation 8.
+    """
+    return -_log_mean_exp(np.asarray(log_weights, np.float64), axis=0)
+
+
+def k_curve(log_weights: ArrayLike, ks: Iterable[int]) -> KCurve:
+    """`iw_nll` at fewer samples: how far the bound still falls with K.
+
+    The estimate at k averages the `floor(K / k)` disjoint groups of k samples.
+
+    Args:
+      log_weights: `[K, N]`, as in `iw_nll`.
+      ks: numbers of samples, each from 1 to K.
+
+    Raises:
+      ValueError: a number outside 1 .. K.
+    """
+    log_weights = np.asarray(log_weights, np.float64)
+    total, sentences = log_weights.shape
+    ks = tuple(ks)
+    if not all(1 <= k <= total for k in ks):
+        raise ValueError(f"k must be from 1 to the {total} samples drawn, not {ks}")
+    curve = []
+    for k in ks:
+        groups = log_weights[: total // k * k].reshape(-1, k, sentences)
+        nll = -_log_mean_exp(groups, axis=1).mean(axis=0)
+        curve.append((nll.mean(), standard_error(nll)))
+    nlls, errors = np.array(curve).reshape(-1, 2).T
+    return KCurve(ks, nlls, errors)
+
+
+def effective_sample_size(log_weights: ArrayLike) -> np.ndarray:
+    """`(sum_k w_k)^2 / sum_k w_k^2`, `[N]`, from 1 to K: how many samples carry the estimate.
+
+    Args:
+      log_weights: `[K, N]`, as in `iw_nll`.
+
+    Source: Kong 1992.
+    """
+    log_weights = np.asarray(log_weights, np.float64)
+    weights = np.exp(log_weights - log_weights.max(axis=0))
+    return weights.sum(axis=0) ** 2 / np.sum(weights**2, axis=0)
+
+
+def standard_error(values: ArrayLike) -> float:
+    """Of the mean of independent values `[N]`: `std(values) / sqrt(N)`; NaN for a single one."""
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        return math.nan
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def _log_mean_exp(values: np.ndarray, axis: int) -> np.ndarray:
+    """`log mean exp` along an axis, without overflow."""
+    top = values.max(axis=axis, keepdims=True)
+    return np.log(np.exp(values - top).mean(axis=axis)) + top.squeeze(axis)

@@ -1,0 +1,191 @@
+"""The console script `jvae`: what a finished run directory can do."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jvae.errors import UserError
+from jvae.experiments.command import fail, guarded
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a wrong command line in one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}; see {self.prog} --help")
+        raise SystemExit(2)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="jvae", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+
+    def command(name: str, act: Callable[[argparse.Namespace], None], text: str) -> Any:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("run", type=Path, help="run directory")
+        sub.add_argument("--seed", type=int, default=0, help="of all randomness (default 0)")
+        sub.set_defaults(act=act)
+        return sub
+
+    def decoding(sub: Any, strategy: str) -> None:
+        sub.add_argument("--strategy", choices=("greedy", "sample", "beam"), default=strategy)
+        sub.add_argument("--temperature", type=float, default=1.0)
+        sub.add_argument("--top-k", type=int, default=0)
+        sub.add_argument("--top-p", type=float, default=1.0)
+        sub.add_argument("--beam-size", type=_positive, default=5)
+        sub.add_argument("--max-length", type=_positive, default=50, help="tokens, </s> included")
+        sub.add_argument("--no-unk", action="store_true", help="never produce <unk>")
+
+    evaluate = command("evaluate", _evaluate, "print the table of numbers, sentences, pictures")
+    evaluate.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    evaluate.add_argument("--iw-samples", type=_positive, help="K of IW-NLL")
+    evaluate.add_argument("--iw-sentences", type=int, help="the first so many; 0 for all")
+
+    sample = command("sample", _sample, "sentences from the prior")
+    sample.add_argument("-n", "--number", type=_positive, default=10)
+    decoding(sample, "sample")
+
+    reconstruct = command("reconstruct", _reconstruct, "decode each sentence of a file again")
+    reconstruct.add_argument("file", type=Path, help="one sentence per line; - for standard input")
+    decoding(reconstruct, "greedy")
+
+    interpolate = command("interpolate", _interpolate, "sentences between two of your own")
+    interpolate.add_argument("first")
+    interpolate.add_argument("second")
+    interpolate.add_argument("--steps", type=int, default=7, help="sentences in all")
+    interpolate.add_argument("--path", choices=("linear", "spherical"), default="linear")
+    decoding(interpolate, "greedy")
+
+    encode = command("encode", _encode, "posterior means and variances of a file, as .npz")
+    encode.add_argument("file", type=Path, help="one sentence per line; - for standard input")
+    encode.add_argument("-o", "--output", type=Path, required=True, help="FILE.npz")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses and runs one subcommand."""
+    arguments = _parser().parse_args(argv)
+    guarded(lambda: arguments.act(arguments))
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    from jvae.experiments.runner import use_compilation_cache
+    from jvae.experiments.setup import load_run
+
+    use_compilation_cache()
+    return load_run(arguments.run)
+
+
+def _key(arguments: argparse.Namespace) -> Any:
+    import jax
+
+    return jax.random.key(arguments.seed)
+
+
+def _how(arguments: argparse.Namespace) -> Any:
+    from jvae.experiments.use import Decoding
+
+    if arguments.temperature <= 0:
+        raise UserError(
+            f"--temperature={arguments.temperature} must be above 0; greedy is its limit"
+        )
+    if not 0 < arguments.top_p <= 1:
+        raise UserError(f"--top-p={arguments.top_p} must be above 0 and at most 1")
+    return Decoding(
+        strategy=arguments.strategy,
+        max_length=arguments.max_length,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        beam_size=arguments.beam_size,
+        allow_unk=not arguments.no_unk,
+    )
+
+
+def _sentences(path: Path) -> list[str]:
+    from jvae.data.reading import read_sentences
+
+    return read_sentences(sys.stdin.buffer if str(path) == "-" else path)
+
+
+def _print_all(sentences: list[str]) -> None:
+    for sentence in sentences:
+        print(sentence)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from jvae.experiments.runner import evaluate_run
+    from jvae.experiments.setup import encode_corpus, load_data_corpus
+    from jvae.training.logs import read_metrics
+    from jvae.training.parallel import MODES, choose_devices
+
+    run = _load(arguments)
+    with run.config.unlocked():
+        if arguments.iw_samples:
+            run.config.evaluation.iw_samples = arguments.iw_samples
+        if arguments.iw_sentences is not None:
+            run.config.evaluation.iw_sentences = arguments.iw_sentences
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    parallel = MODES["jit"](choose_devices(None))
+    evaluate_run(run, data, parallel, read_metrics(run.workdir), Console(), arguments.split)
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.use import sample_prior
+
+    run, how = _load(arguments), _how(arguments)
+    _print_all(sample_prior(run, arguments.number, how, key=_key(arguments)))
+
+
+def _reconstruct(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.use import reconstruct
+
+    run, how = _load(arguments), _how(arguments)
+    _print_all(reconstruct(run, _sentences(arguments.file), how, key=_key(arguments)))
+
+
+def _interpolate(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.use import interpolate
+
+    run, how = _load(arguments), _how(arguments)
+    _print_all(
+        interpolate(
+            run,
+            arguments.first,
+            arguments.second,
+            arguments.steps,
+            how,
+            key=_key(arguments),
+            path=arguments.path,
+        )
+    )
+
+
+def _encode(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from jvae.experiments.use import encode
+
+    run, sentences = _load(arguments), _sentences(arguments.file)
+    terms = encode(run, sentences, key=_key(arguments))
+    try:
+        with open(arguments.output, "wb") as file:
+            np.savez(file, mean=terms.mean, log_var=terms.log_var, sentences=np.asarray(sentences))
+    except OSError as error:
+        raise UserError(f"cannot write {arguments.output}: {error.strerror}") from error
+    print(f"{arguments.output}: mean and log_var {list(terms.mean.shape)}, sentences")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""The configuration of a run, and its way into the library's plain values."""
+
+import difflib
+from typing import Any
+
+import optax
+from ml_collections import ConfigDict
+
+from jvae.decoders import DECODERS
+from jvae.encoders import ENCODERS
+from jvae.errors import UserError
+from jvae.priors import PRIORS
+from jvae.remedies import KL_SCHEDULES, InnerLoop
+from jvae.training.control import ControlSettings
+from jvae.training.optimisers import OPTIMISERS
+from jvae.training.parallel import MODES
+from jvae.types import Schedule
+from jvae.vae import VAE
+
+# What may differ when a run is resumed: how long, where and how it is shown, not what it computes.
+FREE_FIELDS = (
+    "data.dir",
+    "training.epochs",
+    "training.num_devices",
+    "training.parallel",
+    "training.log_seconds",
+    "evaluation",
+)
+MODES_OF_MODEL = ("vae", "ae", "lm")
+
+
+def default_config() -> ConfigDict:
+    """Every field with its default: the recipe of He et al. (2019) without aggressive training.
+
+    An experiment's `get_config` changes what differs. 0 and "" stand for "none" or "all".
+    """
+    config = ConfigDict()
+    config.data = ConfigDict(
+        {
+            "name": "chitchat",  # a key of jvae.data.CORPORA
+            "dir": "",  # local files of the corpus, where it has any
+            "train": "",  # corpus "text": files of sentences
+            "valid": "",
+            "test": "",
+            "seed": 0,  # corpus "text": split of a single file; "synthetic": generator
+            "label": False,  # corpus "text": label<TAB>sentence
+            "column": "",  # corpus "text": column of a .csv, .tsv or .jsonl
+            "label_column": "",
+            "tokenizer": "words",  # words, chars or bpe
+            "min_count": 1,  # rarer words become <unk>
+            "max_size": 0,  # vocabulary size, special tokens included
+            "max_length": 0,  # words of a sentence
+            "too_long": "truncate",  # or drop
+            "max_buckets": 4,  # padded lengths, hence compiled shapes
+        }
+    )
+    config.model = ConfigDict(
+        {
+            "mode": "vae",  # vae; ae: no noise, no KL; lm: no latent
+            "encoder": "lstm",
+            "decoder": "lstm",
+            "prior": "standard_normal",
+            "latent_size": 32,
+            "embed_size": 512,
+            "hidden_size": 1024,
+            "dropout_in": 0.5,
+            "dropout_out": 0.5,
+            "word_dropout": 0.0,
+            "init_scale": 0.01,
+            "embed_init_scale": 0.1,
+        }
+    )
+    config.objective = ConfigDict(
+        {
+            "kl_schedule": "linear",  # constant, linear, logistic, cyclical
+            "kl_start": 0.1,  # linear, cyclical
+            "kl_end": 1.0,  # all: the last weight; with constant this is beta
+            "kl_epochs": 10.0,  # linear: the ramp; logistic: the midpoint; cyclical: a cycle
+            "kl_cycles": 4,  # cyclical
+            "kl_ramp": 0.5,  # cyclical: share of a cycle spent rising
+            "kl_steepness": 0.0025,  # logistic: per step
+            "num_samples": 1,  # of z per sentence and update
+        }
+    )
+    config.training = ConfigDict(
+        {
+            "seed": 0,
+            "epochs": 100,
+            "batch_size": 32,
+            "max_batches": 0,  # an epoch is at most so many batches, drawn anew each time
+            "optimiser": "sgd",
+            "learning_rate": 1.0,
+            "clip_norm": 5.0,
+            "aggressive": False,
+            "aggressive_epochs": 100,  # the phase lasts at most so long
+            "inner_optimiser": "sgd",
+            "inner_learning_rate": 1.0,
+            "inner_max_updates": 100,
+            "inner_window": 15,
+            "inner_clip": "encoder",  # or joint
+            "patience": 2,
+            "warm_epochs": 15,
+            "decay": 0.5,
+            "max_decays": 5,
+            "parallel": "jit",  # or pmap
+            "num_devices": 0,
+            "log_seconds": 10.0,
+        }
+    )
+    config.evaluation = ConfigDict(
+        {
+            "batch_size": 64,
+            "mi_batch_size": 32,  # the aggregate posterior of He's estimator
+            "iw_samples": 500,
+            "iw_sentences": 0,  # the first so many of the test split
+            "memory_mb": 512,  # for the samples decoded at once
+            "num_examples": 10,  # sentences sampled, reconstructed, interpolated in the report
+        }
+    )
+    return config
+
+
+def _choose(table: dict[str, Any], name: str, field: str) -> Any:
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"{field} = {name!r} is unknown: {hint}known are {', '.join(table)}")
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses values that would fail later, less clearly.
+
+    Raises:
+      UserError: names the field, its value and what is allowed.
+    """
+    model, training = config.model, config.training
+    _choose(dict.fromkeys(MODES_OF_MODEL), model.mode, "model.mode")
+    _choose(ENCODERS, model.encoder, "model.encoder")
+    _choose(DECODERS, model.decoder, "model.decoder")
+    _choose(PRIORS, model.prior, "model.prior")
+    _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
+    _choose(OPTIMISERS, training.optimiser, "training.optimiser")
+    _choose(OPTIMISERS, training.inner_optimiser, "training.inner_optimiser")
+    _choose(MODES, training.parallel, "training.parallel")
+    _choose(dict.fromkeys(("encoder", "joint")), training.inner_clip, "training.inner_clip")
+    _choose(dict.fromkeys(("truncate", "drop")), config.data.too_long, "data.too_long")
+    positive = {
+        "model": ("latent_size", "embed_size", "hidden_size"),
+        "objective": ("num_samples", "kl_cycles", "kl_epochs"),
+        "training": ("epochs", "batch_size", "inner_max_updates", "inner_window", "clip_norm"),
+        "evaluation": ("batch_size", "mi_batch_size", "iw_samples", "memory_mb"),
+        "data": ("max_buckets", "min_count"),
+    }
+    for group, fields in positive.items():
+        for field in fields:
+            if not config[group][field] > 0:
+                raise UserError(f"{group}.{field} = {config[group][field]} must be above 0")
+    for field in ("dropout_in", "dropout_out"):
+        if not 0 <= model[field] < 1:
+            raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
+    if not 0 <= model.word_dropout <= 1:
+        raise UserError(f"model.word_dropout = {model.word_dropout} must be from 0 to 1")
+    if training.aggressive and model.mode != "vae":
+        raise UserError(
+            f"training.aggressive needs model.mode = 'vae': with {model.mode!r} the encoder has "
+            "no posterior to train"
+        )
+
+
+def make_model(config: ConfigDict, vocab_size: int) -> VAE:
+    """The model that `config.model` describes."""
+    options = config.model
+    language_model = options.mode == "lm"
+    latent_size = 0 if language_model else options.latent_size
+    sizes = {
+        "vocab_size": vocab_size,
+        "latent_size": latent_size,
+        "embed_size": options.embed_size,
+        "hidden_size": options.hidden_size,
+        "init_scale": options.init_scale,
+        "embed_init_scale": options.embed_init_scale,
+    }
+    encoder = ENCODERS["none" if language_model else options.encoder]
+    return VAE(
+        encoder=encoder(**sizes, point=options.mode == "ae"),
+        decoder=DECODERS[options.decoder](
+            **sizes,
+            dropout_in=options.dropout_in,
+            dropout_out=options.dropout_out,
+            word_dropout=options.word_dropout,
+        ),
+        prior=PRIORS[options.prior](latent_size=latent_size),
+        latent_size=latent_size,
+    )
+
+
+def make_kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
+    """The KL weight as a function of the step; epochs in the config become steps."""
+    options = config.objective
+    if config.model.mode != "vae":
+        return KL_SCHEDULES["constant"](0.0)
+    steps = max(1, round(options.kl_epochs * steps_per_epoch))
+    arguments: dict[str, dict[str, Any]] = {
+        "constant": {"value": options.kl_end},
+        "linear": {"start": options.kl_start, "steps": steps, "end": options.kl_end},
+        "logistic": {
+            "midpoint": steps,
+            "steepness": options.kl_steepness,
+            "end": options.kl_end,
+        },
+        "cyclical": {
+            "period": steps,
+            "cycles": options.kl_cycles,
+            "ramp": options.kl_ramp,
+            "start": options.kl_start,
+            "end": options.kl_end,
+        },
+    }
+    return KL_SCHEDULES[options.kl_schedule](**arguments[options.kl_schedule])
+
+
+def make_optimisers(
+    config: ConfigDict,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """The joint optimiser, and the encoder's own for the inner loop."""
+    options = config.training
+    return (
+        OPTIMISERS[options.optimiser](options.learning_rate),
+        OPTIMISERS[options.inner_optimiser](options.inner_learning_rate),
+    )
+
+
+def make_inner_loop(config: ConfigDict) -> InnerLoop | None:
+    """Settings of aggressive training, or None."""
+    options = config.training
+    if not options.aggressive:
+        return None
+    return InnerLoop(options.inner_max_updates, options.inner_window, options.inner_clip)
+
+
+def make_control(config: ConfigDict) -> ControlSettings:
+    """What happens between epochs."""
+    options = config.training
+    return ControlSettings(
+        epochs=options.epochs,
+        patience=options.patience,
+        warm_epochs=options.warm_epochs,
+        decay=options.decay,
+        max_decays=options.max_decays,
+        aggressive_epochs=options.aggressive_epochs,
+    )
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """The first field in which two configurations differ for a resumed run, in words, or None."""
+    for group in sorted(set(old) | set(new)):
+        if group in FREE_FIELDS:
+            continue
+        for field in sorted(set(old.get(group, {})) | set(new.get(group, {}))):
+            before, after = old.get(group, {}).get(field), new.get(group, {}).get(field)
+            if before != after and f"{group}.{field}" not in FREE_FIELDS:
+                return f"{group}.{field} was {before!r} and is now {after!r}"
+    return None

@@ -1,0 +1,144 @@
+"""What a finished run shows: a table, sentences, pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jvae import plots
+from jvae.data import Corpus
+from jvae.evaluation.corpus import PosteriorTerms
+from jvae.experiments.setup import RESULTS, TrainedRun
+from jvae.experiments.use import Decoding, interpolate, reconstruct, sample_prior
+from jvae.training.logs import write_atomically
+
+
+def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, figure, what it says) for each number that the model defines."""
+    r = results
+    rows = []
+
+    def add(name: str, key: str, text: str, note: str) -> None:
+        if key in r:
+            rows.append((name, text, note))
+
+    def plus_minus(key: str) -> str:
+        return f"{r.get(key, 0):.2f} ± {r.get(f'{key}_se', 0):.2f}"
+
+    samples = r.get("iw_samples", 0)
+    some = (
+        ""
+        if r.get("iw_sentences") == r["sentences"]
+        else f", first {r.get('iw_sentences')} sentences"
+    )
+    add(f"IW-NLL({samples})", "iw_nll", plus_minus("iw_nll"), f"nats per sentence{some}")
+    add("PPL (IW)", "ppl_iw", f"{r.get('ppl_iw', 0):.2f}", "per predicted token, </s> counted")
+    add("ELBO", "elbo", plus_minus("elbo"), "nats per sentence, KL weight 1")
+    add(
+        "PPL (ELBO)", "ppl_elbo", f"{r.get('ppl_elbo', 0):.2f}", "per predicted token, </s> counted"
+    )
+    add("rec", "rec", plus_minus("rec"), "nats per sentence")
+    if r.get("latent_size", 0):
+        add("KL", "kl", plus_minus("kl"), "nats per sentence")
+        for name, key in (("MI (batch)", "mi_batch"), ("MI (corpus)", "mi_corpus")):
+            if key in r:
+                mi = r[key]
+                figure = f"{mi['value']:.2f} ± {mi['standard_error']:.2f}"
+                rows.append((name, figure, f"nats, at most {mi['ceiling']:.2f}"))
+        add(
+            "AU", "au", f"{r['au']} of {r['latent_size']}", "units with variance of the mean > 0.01"
+        )
+        add("rec, shuffled z", "shuffled_rec", f"{r['shuffled_rec']:.2f}", "z of another sentence")
+        add("rec, prior z", "prior_rec", f"{r.get('prior_rec', 0):.2f}", "z from the prior")
+    return rows
+
+
+def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
+    """The numbers, and the verdict in words."""
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for name in ("", "figure", ""):
+        table.add_column(name, justify="right" if name else "left")
+    for row in table_rows(results):
+        table.add_row(*row)
+    console.print(table)
+    if "verdict" in results:
+        console.print(f"verdict: {results['verdict']['text']}", soft_wrap=True, highlight=False)
+        if results["verdict"]["hint"]:
+            console.print(f"  {results['verdict']['hint']}", soft_wrap=True, highlight=False)
+
+
+def example_sentences(run: TrainedRun, corpus: Corpus, rows: np.ndarray) -> dict[str, Any]:
+    """Sentences from the prior, reconstructions and interpolations of test sentences."""
+    key = jax.random.key(run.config.training.seed)
+    number = run.config.evaluation.num_examples
+    how = Decoding(max_length=run.config.data.max_length + 1 or 50)
+    examples: dict[str, Any] = {
+        "prior_greedy": sample_prior(run, number, how, key=key),
+        "prior_sampled": sample_prior(run, number, how._replace(strategy="sample"), key=key),
+    }
+    if run.model.latent_size == 0:
+        return examples
+    test = corpus.sentences["test"]
+    originals = [test[row] for row in rows[:number]]
+    examples["reconstructions"] = [
+        {"sentence": before, "reconstruction": after}
+        for before, after in zip(originals, reconstruct(run, originals, how, key=key), strict=True)
+    ]
+    first, second = originals[0], originals[-1]
+    examples["interpolation"] = {
+        "from": first,
+        "to": second,
+        "sentences": interpolate(run, first, second, 7, how, key=key),
+    }
+    return examples
+
+
+def print_examples(console: Console, examples: dict[str, Any]) -> None:
+    """The sentences, as plain text."""
+
+    def line(text: str = "") -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    for title, name in (
+        ("sentences from the prior, likeliest words", "prior_greedy"),
+        ("sentences from the prior, sampled words", "prior_sampled"),
+    ):
+        line(f"\n{title}")
+        for sentence in examples[name]:
+            line(f"  {sentence}")
+    if "reconstructions" in examples:
+        line("\nreconstructions from the posterior mean")
+        for pair in examples["reconstructions"]:
+            line(f"  {pair['sentence']}\n    -> {pair['reconstruction']}")
+        line("\ninterpolation between the first and the last of these")
+        for sentence in examples["interpolation"]["sentences"]:
+            line(f"  {sentence}")
+
+
+def draw(
+    workdir: Path, history: list[dict[str, Any]], results: dict[str, Any], terms: PosteriorTerms
+) -> list[Path]:
+    """The pictures of a run directory."""
+    folder = workdir / "plots"
+    folder.mkdir(exist_ok=True)
+    paths = []
+    if history:
+        paths.append(folder / "training.png")
+        plots.training_curves(history, paths[-1])
+    if results.get("latent_size", 0):
+        if "kl_per_dim" in results:
+            paths.append(folder / "kl_per_dimension.png")
+            plots.kl_per_dimension(np.asarray(results["kl_per_dim"]), paths[-1])
+        paths.append(folder / "latent_map.png")
+        plots.latent_map(terms.mean, paths[-1])
+    return paths
+
+
+def save_results(workdir: Path, results: dict[str, Any], name: str = RESULTS) -> None:
+    """Writes the numbers and sentences as JSON."""
+    write_atomically(workdir / name, json.dumps(results, indent=2, ensure_ascii=False) + "\n")

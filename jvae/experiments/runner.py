@@ -1,0 +1,298 @@
+"""One run from a configuration to its report: data, training, evaluation, sentences, pictures."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from jvae.data import Tokenizer
+from jvae.data.batching import epoch_plan
+from jvae.errors import UserError
+from jvae.evaluation.evaluate import (
+    EvaluationSettings,
+    SplitBatches,
+    collect_posterior,
+    evaluate,
+    training_figures,
+)
+from jvae.experiments import report
+from jvae.experiments.config import (
+    check,
+    difference,
+    make_control,
+    make_inner_loop,
+    make_kl_schedule,
+    make_model,
+    make_optimisers,
+)
+from jvae.experiments.setup import (
+    TOKENIZER,
+    Data,
+    TrainedRun,
+    encode_corpus,
+    fingerprint,
+    initial_state,
+    load_data_corpus,
+    load_run,
+    make_tokenizer,
+    save_config,
+)
+from jvae.objectives import negative_elbo
+from jvae.random import Stream, stream
+from jvae.training import checkpoint
+from jvae.training.logs import MetricsLog, Progress, write_atomically
+from jvae.training.loop import Job, train
+from jvae.training.parallel import MODES, Parallel, choose_devices
+from jvae.training.state import TrainState, num_parameters
+from jvae.training.steps import Corpus as DeviceCorpus
+from jvae.training.steps import StepSettings, make_step
+from jvae.vae import VAE
+
+
+def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
+    """Trains (or goes on), evaluates, shows. The same call again continues where it was stopped.
+
+    Raises:
+      UserError: the configuration, the data or the run directory is at fault.
+      jvae.training.loop.Interrupted: on SIGINT or SIGTERM, after a checkpoint.
+    """
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    start = time.monotonic()
+    check(config)
+    parallel = MODES[config.training.parallel](choose_devices(config.training.num_devices or None))
+    use_compilation_cache()
+    make_workdir(workdir)
+    checkpoints = checkpoint.open_checkpoints(workdir)
+    stored = checkpoint.load_meta(checkpoints)
+    if stored is not None:
+        refuse_difference(workdir, difference(stored["config"], config.to_dict()))
+
+    corpus = load_data_corpus(config)
+    if stored is not None and stored["corpus"] != corpus.fingerprint:
+        refuse_difference(workdir, f"the corpus {corpus.name} holds other sentences than before")
+    if stored is not None and (workdir / TOKENIZER).exists():
+        tokenizer = Tokenizer.load(workdir / TOKENIZER)
+    else:
+        tokenizer = make_tokenizer(config, corpus)
+    vocabulary = fingerprint(tokenizer.to_json())
+    if stored is not None and stored["vocabulary"] != vocabulary:
+        refuse_difference(workdir, f"{workdir / TOKENIZER} holds another vocabulary than before")
+    data = encode_corpus(config, corpus, tokenizer)
+    for note in data.notes:
+        say(f"data  {note}")
+
+    write_atomically(workdir / TOKENIZER, tokenizer.to_json())
+    save_config(workdir, config)
+    write_atomically(workdir / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+    model = make_model(config, tokenizer.vocab_size)
+    state = parallel.replicate(initial_state(config, model, tokenizer))
+    say(
+        f"model {config.model.mode}, {num_parameters(state.params):,} parameters, "
+        f"vocabulary {tokenizer.vocab_size:,}, {parallel.num_devices} "
+        f"{jax.local_devices()[0].platform} device(s); run directory {workdir}"
+    )
+    if stored is not None:
+        state = parallel.replicate(checkpoint.restore(checkpoints, state))
+        say(f"resumed at step {int(state.step)}, {int(state.epoch)} epochs finished")
+    log = MetricsLog(workdir, int(state.epoch))
+    meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
+    job = make_job(config, model, data, parallel, meta)
+    progress = Progress(say, config.training.log_seconds, config.training.epochs)
+    try:
+        train(job, state, checkpoints, log, progress, say)
+    finally:
+        log.close()
+        checkpoints.close()
+    trained = load_run(workdir)
+    results = evaluate_run(trained, data, parallel, log.history, console)
+    say(f"\n{time.monotonic() - start:.0f} s in all; everything is in {workdir}")
+    return results
+
+
+def make_job(
+    config: ConfigDict, model: VAE, data: Data, parallel: Parallel, meta: dict[str, Any]
+) -> Job:
+    """What the training loop needs besides its state."""
+    train_split = data.splits["train"]
+    plan = partial(
+        epoch_plan,
+        train_split.lengths,
+        data.buckets.widths,
+        config.training.batch_size,
+        seed=config.training.seed,
+        num_devices=parallel.num_devices,
+        max_batches=config.training.max_batches or None,
+    )
+    kl_weight = make_kl_schedule(config, len(plan(epoch=0).bucket))
+    optimiser, inner_optimiser = make_optimisers(config)
+    step = make_step(
+        model,
+        negative_elbo(kl_weight),
+        optimiser,
+        inner_optimiser,
+        StepSettings(
+            widths=data.buckets.widths,
+            clip_norm=config.training.clip_norm,
+            num_samples=config.objective.num_samples,
+            inner=make_inner_loop(config),
+        ),
+        parallel.sharding,
+    )
+    key = jax.random.key(config.training.seed)
+    valid = split_batches(config, data, "valid", parallel)
+    collect = collect_posterior(model)
+
+    def validate(state: TrainState) -> dict[str, Any]:
+        # The same noise at every epoch: epochs differ by their parameters only.
+        terms = collect(
+            state.params, valid, len(valid.split.lengths), stream(key, Stream.EVALUATION)
+        )
+        return training_figures(terms, config.evaluation.mi_batch_size)
+
+    def reset_optimisers(state: TrainState) -> TrainState:
+        return state._replace(
+            opt_state=parallel.replicate(optimiser.init(state.params)),
+            inner_opt_state=parallel.replicate(inner_optimiser.init(state.params["encoder"])),
+        )
+
+    return Job(
+        step=parallel.compile(step),
+        key=parallel.replicate(key),
+        corpus=parallel.replicate(
+            DeviceCorpus(jnp.asarray(train_split.tokens), jnp.asarray(train_split.lengths))
+        ),
+        plan=lambda epoch: plan(epoch=epoch),
+        replicate=parallel.replicate,
+        validate=validate,
+        reset_optimisers=reset_optimisers,
+        kl_weight=kl_weight,
+        settings=make_control(config),
+        meta=meta,
+    )
+
+
+def split_batches(config: ConfigDict, data: Data, name: str, parallel: Parallel) -> SplitBatches:
+    """A split in evaluation batches, spread over the devices."""
+    return SplitBatches(
+        data.splits[name],
+        data.buckets.widths,
+        config.evaluation.batch_size,
+        parallel.num_devices,
+        parallel.shard,
+    )
+
+
+def evaluate_run(
+    trained: TrainedRun,
+    data: Data,
+    parallel: Parallel,
+    history: list[dict[str, Any]],
+    console: Console,
+    split: str = "test",
+) -> dict[str, Any]:
+    """Evaluates the best epoch on a split, prints and saves table, sentences and pictures."""
+    options = trained.config.evaluation
+    start = time.monotonic()
+    results, terms = evaluate(
+        trained.model,
+        parallel.replicate(trained.params),
+        split_batches(trained.config, data, split, parallel),
+        key=jax.random.key(trained.config.training.seed),
+        vocab_size=trained.tokenizer.vocab_size,
+        settings=EvaluationSettings(
+            batch_size=options.batch_size,
+            mi_batch_size=options.mi_batch_size,
+            iw_samples=options.iw_samples,
+            iw_sentences=options.iw_sentences,
+            memory_bytes=options.memory_mb * 2**20,
+            seed=trained.config.training.seed,
+        ),
+    )
+    results |= {
+        "split": split,
+        "corpus": data.corpus.name,
+        "best_epoch": trained.epoch,
+        "train_seconds": sum(record["seconds"] for record in history),
+        "evaluation_seconds": time.monotonic() - start,
+    }
+    results["examples"] = report.example_sentences(trained, data.corpus, data.rows["test"])
+    title = f"{data.corpus.name} {split}, {results['sentences']:,} sentences, epoch {trained.epoch}"
+    report.print_table(console, title, results)
+    report.print_examples(console, results["examples"])
+    report.save_results(trained.workdir, results)
+    report.draw(trained.workdir, history, results, terms)
+    return results
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs; JAX_ENABLE_COMPILATION_CACHE=false switches it off."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        root = os.environ.get("JVAE_CACHE_DIR") or Path.home() / ".cache" / "jvae"
+        jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
+
+
+def make_workdir(workdir: Path) -> None:
+    """Makes the run directory and sees that it can be written.
+
+    Raises:
+      UserError: it cannot.
+    """
+    probe = workdir / ".writable"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the run directory {workdir}: {error.strerror}; "
+            "choose another with --workdir=DIR"
+        ) from error
+
+
+def refuse_difference(workdir: Path, what: str | None) -> None:
+    """Stops a resume that would mix two runs."""
+    if what is not None:
+        raise UserError(
+            f"{workdir} holds another run: {what}; choose another --workdir, or go back to the "
+            "old value to continue"
+        )
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and the commit: what a number depends on besides the configuration."""
+    packages = ("jvae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "devices": [str(device.device_kind) for device in jax.local_devices()],
+        "commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """The source's commit, with `+` if files were changed, or None outside a checkout."""
+    source = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(source), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,199 @@
+"""From a configuration to everything a run is made of; shared by training and by `jvae`."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jvae.data import (
+    Corpus,
+    Split,
+    Tokenizer,
+    build_tokenizer,
+    encode_split,
+    load_corpus,
+)
+from jvae.data.batching import Buckets, choose_buckets
+from jvae.errors import UserError
+from jvae.experiments.config import default_config, make_model, make_optimisers
+from jvae.objectives import init
+from jvae.training import checkpoint
+from jvae.training.logs import write_atomically
+from jvae.training.state import TrainState, create_state
+from jvae.types import Batch, Params
+from jvae.vae import VAE
+
+CONFIG, TOKENIZER, RESULTS = "config.json", "tokenizer.json", "results.json"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A corpus as numbers.
+
+    Attributes:
+      corpus: its sentences.
+      splits: "train", "valid", "test" -> padded tokens.
+      rows: split -> which of the corpus' sentences were kept.
+      buckets: chosen from the lengths of all splits.
+      notes: what was filtered, truncated, dropped, mapped to <unk>; one line each.
+    """
+
+    corpus: Corpus
+    splits: dict[str, Split]
+    rows: dict[str, np.ndarray]
+    buckets: Buckets
+    notes: tuple[str, ...]
+
+
+def load_data_corpus(config: ConfigDict) -> Corpus:
+    """The corpus that `config.data` names."""
+    data = config.data
+    options: dict[str, dict[str, Any]] = {
+        "ptb": {"data_dir": data.dir or None},
+        "synthetic": {"seed": data.seed},
+        "text": {
+            "train": data.train,
+            "valid": data.valid or None,
+            "test": data.test or None,
+            "seed": data.seed,
+            "label": data.label,
+            "column": data.column or None,
+            "label_column": data.label_column or None,
+        },
+    }
+    if data.name == "text" and not data.train:
+        raise UserError("no file of sentences: give --train=FILE (or --config.data.train=FILE)")
+    return load_corpus(data.name, **options.get(data.name, {}))
+
+
+def make_tokenizer(config: ConfigDict, corpus: Corpus) -> Tokenizer:
+    """A tokenizer of the training split."""
+    data = config.data
+    return build_tokenizer(
+        data.tokenizer,
+        corpus.sentences["train"],
+        min_count=data.min_count,
+        max_size=data.max_size or None,
+    )
+
+
+def encode_corpus(config: ConfigDict, corpus: Corpus, tokenizer: Tokenizer) -> Data:
+    """Tokens of all splits, and the buckets they fall into."""
+    data = config.data
+    splits, rows, notes = {}, {}, list(corpus.notes)
+    for name, sentences in corpus.sentences.items():
+        splits[name], report, rows[name] = encode_split(
+            tokenizer, sentences, max_length=data.max_length or None, too_long=data.too_long
+        )
+        notes.append(f"{name}: {report}")
+    buckets = choose_buckets(splits["train"].lengths, data.max_buckets)
+    longest = max(int(split.lengths.max()) for split in splits.values())
+    if longest > buckets.widths[-1]:  # a longer sentence outside the training split
+        buckets = buckets._replace(widths=(*buckets.widths, longest))
+    notes.append(f"{buckets}")
+    return Data(corpus, splits, rows, buckets, tuple(notes))
+
+
+def example_batch(tokenizer: Tokenizer) -> Batch:
+    """The smallest batch, for the shapes of parameters."""
+    del tokenizer
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    ones = jnp.ones(1, jnp.int32)
+    return Batch(tokens, ones, jnp.zeros(1, jnp.int32), jnp.ones(1))
+
+
+def initial_state(config: ConfigDict, model: VAE, tokenizer: Tokenizer) -> TrainState:
+    """The state before the first step, from the run's seed."""
+    params = init(model, example_batch(tokenizer), key=jax.random.key(config.training.seed))
+    optimiser, inner_optimiser = make_optimisers(config)
+    return create_state(params, optimiser, inner_optimiser, aggressive=config.training.aggressive)
+
+
+def fingerprint(text: str) -> str:
+    """sha256 in hexadecimal, the first 16 digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_config(workdir: Path, config: ConfigDict) -> None:
+    """Writes the resolved configuration."""
+    write_atomically(workdir / CONFIG, json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run directory.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: is {path.parent} a run directory?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} is damaged: {error}; restore it or train again") from error
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """The configuration of a run directory, with defaults for fields that came later."""
+    config = default_config()
+    path = workdir / CONFIG
+    stored = read_json(path)
+    try:
+        config.update(stored)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {checkpoint.first_line(error)}") from error
+    return config
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run directory, ready for use.
+
+    Attributes:
+      workdir: where it lies.
+      config: as it was trained.
+      tokenizer: as it was trained.
+      model: pure functions.
+      params: of the best epoch, by validation ELBO.
+      epoch: which that was.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    tokenizer: Tokenizer
+    model: VAE
+    params: Params
+    epoch: int
+
+
+def load_run(workdir: Path) -> TrainedRun:
+    """Reads a run directory.
+
+    Raises:
+      UserError: something is missing or damaged; says which file.
+    """
+    if not workdir.is_dir():
+        raise UserError(f"{workdir} is not a run directory: train first, with --workdir={workdir}")
+    config = load_config(workdir)
+    if not (workdir / TOKENIZER).exists():
+        raise UserError(f"{workdir / TOKENIZER} is missing: train again")
+    tokenizer = Tokenizer.load(workdir / TOKENIZER)
+    model = make_model(config, tokenizer.vocab_size)
+    if not (workdir / checkpoint.FOLDER).is_dir():
+        raise UserError(f"{workdir} holds no checkpoint yet: let the training finish an epoch")
+    manager = checkpoint.open_checkpoints(workdir)
+    if manager.latest_step() is None:
+        raise UserError(f"{workdir} holds no checkpoint yet: let the training finish an epoch")
+    like = jax.eval_shape(lambda: initial_state(config, model, tokenizer))
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
+    )
+    state = checkpoint.restore(manager, like, best=True)
+    return TrainedRun(workdir, config, tokenizer, model, state.params, int(state.best_epoch))

@@ -1,0 +1,147 @@
+"""What a trained run is good for: sentences to vectors, and vectors to sentences."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jvae.data import encode_split
+from jvae.data.batching import choose_buckets
+from jvae.errors import UserError
+from jvae.evaluation.corpus import PosteriorTerms, collect
+from jvae.evaluation.evaluate import SplitBatches
+from jvae.experiments.setup import TrainedRun
+from jvae.generation import Generated, beam_search, greedy, linear, sample, spherical
+from jvae.objectives.elbo import latent_keys
+from jvae.random import Stream, example_keys, stream
+from jvae.types import Array, Batch, Key
+
+BATCH_SIZE = 64
+
+
+class Decoding(NamedTuple):
+    """How sentences are chosen.
+
+    Attributes:
+      strategy: "greedy", "sample" or "beam".
+      max_length: tokens, `</s>` included.
+      temperature, top_k, top_p: for "sample"; 0 and 1 leave top-k and top-p off.
+      beam_size: for "beam".
+      allow_unk: whether `<unk>` may be produced.
+    """
+
+    strategy: str = "greedy"
+    max_length: int = 50
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    beam_size: int = 5
+    allow_unk: bool = True
+
+
+def _decoder(run: TrainedRun, how: Decoding) -> Callable[[Array, Key], Generated]:
+    decoder, params = run.model.decoder, run.params["decoder"]
+    common = {"max_length": how.max_length, "allow_unk": how.allow_unk}
+    strategies: dict[str, Callable[[Array, Key], Generated]] = {
+        "greedy": lambda z, key: greedy(decoder, params, z, **common),
+        "sample": lambda z, key: sample(
+            decoder,
+            params,
+            z,
+            key=key,
+            temperature=how.temperature,
+            top_k=how.top_k,
+            top_p=how.top_p,
+            **common,
+        ),
+        "beam": lambda z, key: beam_search(decoder, params, z, beam_size=how.beam_size, **common),
+    }
+    return jax.jit(strategies[how.strategy])
+
+
+def decode(run: TrainedRun, z: np.ndarray, how: Decoding, *, key: Key) -> list[str]:
+    """`z` `[N, L]` -> N sentences, a fixed number at a time so that one program serves all."""
+    decoder = _decoder(run, how)
+    size = min(BATCH_SIZE, len(z))
+    sentences: list[str] = []
+    for start in range(0, len(z), size):
+        rows = np.asarray(z[start : start + size])
+        filled = np.resize(rows, (size, rows.shape[1])) if rows.shape[1] else np.zeros((size, 0))
+        generated = decoder(jnp.asarray(filled), stream(key, Stream.GENERATION, start))
+        tokens = np.asarray(generated.tokens)[: len(rows)]
+        sentences += [run.tokenizer.decode(row.tolist()) for row in tokens]
+    return sentences
+
+
+def sample_prior(run: TrainedRun, number: int, how: Decoding, *, key: Key) -> list[str]:
+    """`z ~ p(z)`, then a sentence each."""
+    prior = run.model.prior.distribution(run.params["prior"])
+    keys = example_keys(stream(key, Stream.PRIOR), jnp.arange(number))
+    z = jax.vmap(lambda k: prior.sample(k[None])[0])(keys)
+    return decode(run, np.asarray(z), how, key=key)
+
+
+def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> PosteriorTerms:
+    """Posterior means, variances and one sample for each sentence, in their order.
+
+    Raises:
+      UserError: there is no latent, or no sentence.
+    """
+    if run.model.latent_size == 0:
+        raise UserError(f"{run.workdir} is a language model: it has no latent to encode into")
+    if not sentences:
+        raise UserError("no sentence was given")
+    data = run.config.data
+    split, _, rows = encode_split(
+        run.tokenizer, sentences, max_length=data.max_length or None, too_long="truncate"
+    )
+    if len(rows) != len(sentences):
+        raise UserError("a sentence is empty: every sentence needs at least one token")
+    buckets = choose_buckets(split.lengths, data.max_buckets)
+    batches = SplitBatches(
+        split, buckets.widths, min(BATCH_SIZE, len(sentences)), 1, lambda batch: batch
+    )
+
+    def terms(params: Any, batch: Batch) -> PosteriorTerms:
+        q = run.model.encoder.apply(
+            params["encoder"], batch, key=stream(key, Stream.ENCODER), train=False
+        )
+        z = q.sample(latent_keys(key, batch))
+        nothing = jnp.zeros(z.shape[0])
+        return PosteriorTerms(nothing, nothing[:, None], q.mean, q.log_var, z)
+
+    return collect(partial(jax.jit(terms), run.params), batches, len(sentences))
+
+
+def reconstruct(run: TrainedRun, sentences: Sequence[str], how: Decoding, *, key: Key) -> list[str]:
+    """Each sentence decoded from the mean of its own posterior."""
+    return decode(run, encode(run, sentences, key=key).mean, how, key=key)
+
+
+def interpolate(
+    run: TrainedRun,
+    first: str,
+    second: str,
+    steps: int,
+    how: Decoding,
+    *,
+    key: Key,
+    path: str = "linear",
+) -> list[str]:
+    """Sentences along the way between the posterior means of two sentences, ends included.
+
+    Args:
+      run: trained.
+      first: a sentence.
+      second: another.
+      steps: sentences in all.
+      how: see `Decoding`.
+      key: for sampling.
+      path: "linear" or "spherical".
+    """
+    mean = encode(run, [first, second], key=key).mean
+    way = {"linear": linear, "spherical": spherical}[path](mean[0], mean[1], steps)
+    return decode(run, np.asarray(way), how, key=key)

@@ -1,0 +1,203 @@
+"""Greedy decoding and sampling: from `z` to sentences, one token at a time.
+
+Decoding reads only the contract of a decoder, `start` and `step`. All of it is batched and may be
+compiled; every option is a static Python number.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jvae.errors import UserError
+from jvae.random import example_keys
+from jvae.types import BOS, EOS, PAD, UNK, Array, Key, Params
+from jvae.vae import Decoder
+
+
+class Generated(NamedTuple):
+    """Decoded sentences.
+
+    Attributes:
+      tokens: `[B, max_length]` int32, `w_1 .. w_n </s> <pad> ..`. A sentence that did not end
+        within `max_length` tokens is cut there, and has no `</s>`.
+      lengths: `[B]` int32, the words, and `</s>` if it was reached.
+      log_prob: `[B]`, `log p(tokens | z)` in nats under the model itself: the whole vocabulary,
+        temperature 1, no truncation, however the tokens were chosen. For a cut sentence it is
+        the probability of the prefix.
+    """
+
+    tokens: Array
+    lengths: Array
+    log_prob: Array
+
+
+class _State(NamedTuple):
+    step: Array
+    carry: Any
+    token: Array  # [B], the last one, which the decoder reads next
+    ended: Array  # [B]
+    tokens: Array
+    log_prob: Array
+
+
+def forbid(logits: Array, *, allow_unk: bool) -> Array:
+    """Minus infinity for the tokens that no sentence contains, `[..., V]` -> `[..., V]`.
+
+    Args:
+      logits: or log-probabilities.
+      allow_unk: whether `<unk>` may be produced; `<pad>` and `<s>` never are.
+    """
+    banned = jnp.array((PAD, BOS) if allow_unk else (PAD, BOS, UNK))
+    return logits.at[..., banned].set(-jnp.inf)
+
+
+def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
+    """Keeps the likeliest tokens and gives the others minus infinity, `[..., V]` -> `[..., V]`.
+
+    First the `top_k` largest logits; then, of what is left and renormalised, the smallest set of
+    likeliest tokens whose probability reaches `top_p`. It always holds at least one token. Of equal
+    logits, the token of the lower number goes first.
+
+    Args:
+      logits: `[..., V]`.
+      top_k: how many tokens at most; 0 for all.
+      top_p: the probability to cover, in (0, 1]; 1 for all.
+
+    Source: Fan et al. 2018 (top-k); Holtzman et al. 2020 (top-p).
+    """
+    vocabulary = logits.shape[-1]
+    top_k = min(top_k, vocabulary) or vocabulary
+    if top_k == vocabulary and top_p >= 1:
+        return logits
+    kept, ids = jax.lax.top_k(logits, top_k)
+    if top_p < 1:
+        probabilities = jax.nn.softmax(kept, axis=-1)
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities
+        kept = jnp.where(before < top_p, kept, -jnp.inf)
+    nothing = jnp.full_like(logits, -jnp.inf)
+    return jnp.put_along_axis(nothing, ids, kept, axis=-1, inplace=False)
+
+
+def _decode(
+    decoder: Decoder,
+    params: Params,
+    z: Array,
+    choose: Callable[[Array, Array], Array],
+    max_length: int,
+    allow_unk: bool,
+) -> Generated:
+    """Decodes with `choose(logits [B, V], step) -> token [B]` until every sentence has ended."""
+    chex.assert_rank(z, 2)
+    check_max_length(max_length)
+    rows = z.shape[0]
+
+    def unfinished(state: _State) -> Array:
+        return (state.step < max_length) & ~jnp.all(state.ended)
+
+    def advance(state: _State) -> _State:
+        carry, logits = decoder.step(params, state.carry, state.token)
+        logits = logits.astype(jnp.float32)
+        token = choose(forbid(logits, allow_unk=allow_unk), state.step)
+        gain = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
+        token = jnp.where(state.ended, PAD, token)
+        return _State(
+            step=state.step + 1,
+            carry=carry,
+            token=token,
+            ended=state.ended | (token == EOS),
+            tokens=state.tokens.at[:, state.step].set(token),
+            log_prob=state.log_prob + jnp.where(state.ended, 0.0, gain),
+        )
+
+    state = _State(
+        step=jnp.int32(0),
+        carry=decoder.start(params, z),
+        token=jnp.full(rows, BOS, jnp.int32),
+        ended=jnp.zeros(rows, bool),
+        tokens=jnp.full((rows, max_length), PAD, jnp.int32),
+        log_prob=jnp.zeros(rows, jnp.float32),
+    )
+    state = jax.lax.while_loop(unfinished, advance, state)
+    lengths = jnp.sum(state.tokens != PAD, axis=-1, dtype=jnp.int32)
+    return Generated(state.tokens, lengths, state.log_prob)
+
+
+def greedy(
+    decoder: Decoder, params: Params, z: Array, *, max_length: int, allow_unk: bool = True
+) -> Generated:
+    """Takes the likeliest token at every step, `x_t = argmax p(x_t | x_<t, z)`.
+
+    Args:
+      decoder: `p(x | z)`.
+      params: the decoder's parameters.
+      z: `[B, L]`.
+      max_length: most tokens of a sentence, `</s>` included.
+      allow_unk: whether `<unk>` may be produced.
+
+    Raises:
+      UserError: `max_length` below 1.
+    """
+
+    def choose(logits: Array, step: Array) -> Array:
+        del step
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+    return _decode(decoder, params, z, choose, max_length, allow_unk)
+
+
+def sample(
+    decoder: Decoder,
+    params: Params,
+    z: Array,
+    *,
+    key: Key,
+    max_length: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    allow_unk: bool = True,
+) -> Generated:
+    """Draws every token, `x_t ~ softmax(truncate(logits / temperature))`.
+
+    Row `i` draws from `fold_in(fold_in(key, i), step)`, so that a sentence depends on its place in
+    the batch and on nothing else in it.
+
+    Args:
+      decoder: `p(x | z)`.
+      params: the decoder's parameters.
+      z: `[B, L]`.
+      key: of this batch.
+      max_length: most tokens of a sentence, `</s>` included.
+      temperature: above 0; below 1 sharpens.
+      top_k: only the `top_k` likeliest tokens; 0 for all.
+      top_p: only the likeliest tokens that cover this probability; 1 for all.
+      allow_unk: whether `<unk>` may be produced.
+
+    Raises:
+      UserError: an option out of its range.
+
+    Source: `truncate`.
+    """
+    if not temperature > 0:
+        raise UserError(f"temperature is {temperature}: give a number above 0, or decode greedily")
+    if top_k < 0:
+        raise UserError(f"top_k is {top_k}: give a number of tokens, or 0 for all")
+    if not 0 < top_p <= 1:
+        raise UserError(f"top_p is {top_p}: give a probability in (0, 1], 1 for all tokens")
+    keys = example_keys(key, jnp.arange(z.shape[0]))
+
+    def choose(logits: Array, step: Array) -> Array:
+        logits = truncate(logits / temperature, top_k=top_k, top_p=top_p)
+        now = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
+        return jax.vmap(jax.random.categorical)(now, logits).astype(jnp.int32)
+
+    return _decode(decoder, params, z, choose, max_length, allow_unk)
+
+
+def check_max_length(max_length: int) -> None:
+    """Refuses sentences of no tokens."""
+    if max_length < 1:
+        raise UserError(f"max_length is {max_length}: give at least 1 token")

@@ -1,0 +1,19 @@
+"""Building blocks of encoders and decoders."""
+
+from jvae.layers.dropout import dropout as dropout
+from jvae.layers.dropout import word_dropout as word_dropout
+from jvae.layers.initializers import symmetric_uniform as symmetric_uniform
+from jvae.layers.lstm import LSTM as LSTM
+from jvae.layers.lstm import LSTMCarry as LSTMCarry
+from jvae.layers.lstm import lstm_cell as lstm_cell
+from jvae.layers.softmax import next_token_log_prob as next_token_log_prob
+
+__all__ = [
+    "LSTM",
+    "LSTMCarry",
+    "dropout",
+    "lstm_cell",
+    "next_token_log_prob",
+    "symmetric_uniform",
+    "word_dropout",
+]

@@ -1,0 +1,117 @@
+"""The evidence lower bound, term by term and sentence by sentence."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jvae.distributions import ANALYTIC_KL, Distribution
+from jvae.random import Stream, example_keys, sample_keys, stream
+from jvae.types import Array, Batch, Key, Params
+from jvae.vae import VAE
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ELBOTerms:
+    """The two sides of the bound, nats per sentence.
+
+    Attributes:
+      log_likelihood: `[B]`, `E_q log p(x | z)`, summed over the predicted tokens.
+      kl: by name, `[B, L]` per dimension where the closed form factorises, else `[B]`.
+      analytic: whether the KL is in closed form; if not it is a Monte Carlo estimate and may be
+        negative for a sentence.
+    """
+
+    log_likelihood: Array
+    kl: dict[str, Array]
+    analytic: bool = dataclasses.field(metadata={"static": True}, default=True)
+
+    @property
+    def total_kl(self) -> Array:
+        """`[B]`, summed over dimensions and names."""
+        rows = self.log_likelihood.shape[0]
+        return sum(
+            (jnp.sum(term.reshape(rows, -1), axis=1) for term in self.kl.values()),
+            start=jnp.zeros_like(self.log_likelihood),
+        )
+
+    @property
+    def elbo(self) -> Array:
+        """`[B]`, `log_likelihood - total_kl`: weight 1, whatever training uses."""
+        return self.log_likelihood - self.total_kl
+
+
+def init(model: VAE, batch: Batch, *, key: Key) -> Params:
+    """Fresh parameters, `{"encoder": .., "decoder": .., "prior": ..}`; `batch` gives shapes."""
+    keys = jax.random.split(stream(key, Stream.PARAMS), 3)
+    z = jnp.zeros((batch.tokens.shape[0], model.latent_size))
+    return {
+        "encoder": model.encoder.init(keys[0], batch),
+        "decoder": model.decoder.init(keys[1], z, batch),
+        "prior": model.prior.init(keys[2]),
+    }
+
+
+def latent_keys(key: Key, batch: Batch) -> Key:
+    """The keys of the sentences' latent noise, `[B]`."""
+    return example_keys(stream(key, Stream.LATENT), batch.index)
+
+
+def kl_divergence(q: Distribution, p: Distribution, z: Array) -> tuple[Array, bool]:
+    """`KL(q || p)` and whether it is in closed form.
+
+    Closed form `[B, L]` where the pair of families has one; else the one-sample-per-z estimate
+    `log q(z) - log p(z)`, averaged over samples, `[B]`.
+
+    Args:
+      q: posterior over `[B, L]`.
+      p: prior over `[B, L]`.
+      z: `[S, B, L]`, samples of q.
+    """
+    closed_form = ANALYTIC_KL.get((type(q), type(p)))
+    if closed_form is not None:
+        return closed_form(q, p), True
+    return jnp.mean(jax.vmap(lambda s: q.log_prob(s) - p.log_prob(s))(z), axis=0), False
+
+
+def elbo(
+    model: VAE,
+    params: Params,
+    batch: Batch,
+    *,
+    key: Key,
+    num_samples: int = 1,
+    train: bool = False,
+) -> ELBOTerms:
+    """`ELBO(x) = E_q(z|x) log p(x | z) - KL(q(z | x) || p(z))`, a lower bound on `log p(x)`.
+
+    Args:
+      model: the VAE.
+      params: its parameters.
+      batch: B sentences.
+      key: each sentence's noise is drawn from this key and its own number, so that its value does
+        not depend on the rest of the batch.
+      num_samples: S, reparameterised samples of z averaged in the first term.
+      train: whether dropout acts.
+
+    Returns:
+      The terms per sentence. `jnp.sum(terms.elbo * batch.weight)` leaves out filling rows.
+
+    References:
+      Kingma and Welling (2014), Auto-Encoding Variational Bayes, equation 3.
+    """
+    q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=train)
+    keys = sample_keys(latent_keys(key, batch), jnp.arange(num_samples))
+    z = jax.vmap(q.sample)(keys)
+    decoder_key = stream(key, Stream.DECODER)
+
+    def log_likelihood(z: Array) -> Array:
+        return model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=train)
+
+    # One sample needs no vmap, and without it the gradient's products stay two-dimensional.
+    log_likelihoods = (
+        log_likelihood(z[0])[None] if num_samples == 1 else jax.vmap(log_likelihood)(z)
+    )
+    kl, analytic = kl_divergence(q, model.prior.distribution(params["prior"]), z)
+    return ELBOTerms(jnp.mean(log_likelihoods, axis=0), {"latent": kl}, analytic)

@@ -1,0 +1,96 @@
+"""Importance-weighted estimates of `log p(x)`."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jvae.objectives.elbo import latent_keys
+from jvae.random import Stream, sample_keys, stream
+from jvae.types import Array, Batch, Key, Params
+from jvae.vae import VAE
+
+
+def importance_weights(
+    model: VAE,
+    params: Params,
+    batch: Batch,
+    *,
+    key: Key,
+    num_samples: int,
+    chunk_size: int,
+) -> Array:
+    """`log w_k = log p(x | z_k) + log p(z_k) - log q(z_k | x)`, `z_k ~ q(z | x)`.
+
+    The encoder runs once. Samples are mapped with `vmap`, `chunk_size` at a time, so that all that
+    does not depend on z (the projections of the tokens) is shared between them, and no more than
+    `[chunk_size, B, V]` logits exist at once. Sample k of a sentence draws from its own key:
+    chunking and batching change no sample.
+
+    Args:
+      model: the VAE.
+      params: its parameters.
+      batch: B sentences.
+      key: see `jvae.elbo`.
+      num_samples: K.
+      chunk_size: samples decoded at once.
+
+    Returns:
+      `[K, B]`, nats.
+
+    Raises:
+      TypeError: the posterior has no density (an autoencoder).
+    """
+    q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=False)
+    p = model.prior.distribution(params["prior"])
+    keys, decoder_key = latent_keys(key, batch), stream(key, Stream.DECODER)
+
+    def log_weight(sample_key: Key) -> Array:
+        z = q.sample(sample_key)
+        log_likelihood = model.decoder.log_prob(
+            params["decoder"], z, batch, key=decoder_key, train=False
+        )
+        return log_likelihood + p.log_prob(z) - q.log_prob(z)
+
+    def chunk(first: Array) -> Array:
+        return jax.vmap(log_weight)(sample_keys(keys, first + jnp.arange(chunk_size)))
+
+    chunk_size = min(chunk_size, num_samples)
+    firsts = chunk_size * jnp.arange(math.ceil(num_samples / chunk_size))
+    log_weights = jax.lax.map(chunk, firsts)
+    return log_weights.reshape(-1, batch.tokens.shape[0])[:num_samples]
+
+
+def iw_log_likelihood(
+    model: VAE,
+    params: Params,
+    batch: Batch,
+    *,
+    key: Key,
+    num_samples: int,
+    chunk_size: int,
+) -> tuple[Array, Array]:
+    """`log (1/K) sum_k w_k`: a lower bound on `log p(x)` that tightens as K grows.
+
+    Args:
+      model: the VAE.
+      params: its parameters.
+      batch: B sentences.
+      key: see `jvae.elbo`.
+      num_samples: K. 500 is the field's custom.
+      chunk_size: samples decoded at once; a matter of memory only.
+
+    Returns:
+      The bound, `[B]`, and its log weights, `[K, B]`, nats per sentence.
+
+    Raises:
+      TypeError: the posterior has no density (an autoencoder).
+
+    References:
+      Burda et al. (2016), Importance Weighted Autoencoders, equation 8.
+    """
+    log_weights = importance_weights(
+        model, params, batch, key=key, num_samples=num_samples, chunk_size=chunk_size
+    )
+    bound = jax.nn.logsumexp(log_weights, axis=0) - math.log(num_samples)
+    return bound, log_weights

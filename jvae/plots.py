@@ -1,0 +1,225 @@
+"""Pictures of training and of the latent: arrays in, one PNG out.
+
+Matplotlib is imported when a picture is drawn, and only through its objects and the Agg canvas: no
+window, no display and no state shared with a caller's own plots.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# Okabe & Ito 2008: distinct to colour-blind readers too. Black is left for reference lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+REST = "#999999"  # more groups than colours share this one
+
+# Panels of `training_curves`: axis label, and key -> legend.
+CURVES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("nats per sentence", {"elbo": "-ELBO", "rec": "reconstruction"}),
+    ("nats per sentence", {"kl": "KL", "mi": "mutual information"}),
+    ("active units", {"au": "active units"}),
+    ("KL weight", {"kl_weight": "KL weight"}),
+)
+
+PathLike = str | Path
+
+
+def training_curves(history: Sequence[Mapping[str, Any]], path: PathLike) -> None:
+    """The course of training over epochs: loss, KL and MI, active units, KL weight.
+
+    Args:
+      history: one dictionary an epoch: `epoch`, and any of `elbo`, `rec`, `kl`, `mi` (nats per
+        sentence), `au` (units), `kl_weight`, `aggressive` (bool; such epochs are shaded). What an
+        epoch lacks is left out.
+      path: of the PNG.
+    """
+    panels = [(unit, names) for unit, names in CURVES if any(_has(history, key) for key in names)]
+    figure = _figure(width=9.0, height=2.7 * max(1, (len(panels) + 1) // 2))
+    axes = figure.subplots(-(-len(panels) // 2), 2, squeeze=False, sharex=True).ravel()
+    for ax, (unit, names) in zip(axes, panels, strict=False):
+        for key, colour in zip(names, COLOURS, strict=False):
+            rows = [row for row in history if row.get(key) is not None]
+            if rows:
+                sign = -1 if key == "elbo" else 1
+                ax.plot(
+                    [row["epoch"] for row in rows],
+                    [sign * float(row[key]) for row in rows],
+                    color=colour,
+                    label=names[key],
+                    marker="o",
+                    markersize=3 if len(rows) < 40 else 0,
+                )
+        _shade_aggressive(ax, history)
+        _label(ax, "epoch", unit)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        if unit == "active units":
+            ax.set_ylim(bottom=0)
+            ax.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        if unit not in names.values():
+            ax.legend(frameon=False)
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    if history:
+        epochs = [row["epoch"] for row in history]
+        axes[0].set_xlim(min(epochs) - 0.7, max(epochs) + 0.7)  # shared by all
+    _save(figure, path)
+
+
+def kl_per_dimension(kl: ArrayLike, path: PathLike) -> None:
+    """The KL of each dimension, the largest first.
+
+    Args:
+      kl: `[L]`, nats per sentence.
+      path: of the PNG.
+    """
+    kl = np.asarray(kl, np.float64)
+    order = np.argsort(-kl)
+    figure = _figure(width=min(10.0, 4.5 + 0.15 * len(kl)), height=3.2)
+    ax = figure.subplots()
+    ax.bar(np.arange(len(kl)), kl[order], color=COLOURS[0])
+    ax.set_title(f"KL {kl.sum():.2f} nats per sentence in {len(kl)} dimensions")
+    if len(kl) <= 40:
+        ax.set_xticks(np.arange(len(kl)), [str(dimension) for dimension in order])
+        ax.tick_params(axis="x", labelsize=7)
+    _label(ax, "latent dimension, by KL", "KL (nats per sentence)")
+    # All bars of a collapsed model are tiny: do not magnify noise to the height of the picture.
+    ax.set_ylim(0, max(0.01, 1.05 * float(kl.max())))
+    _save(figure, path)
+
+
+def latent_map(mean: ArrayLike, path: PathLike, labels: ArrayLike | None = None) -> None:
+    """The two principal components of the posterior means.
+
+    Args:
+      mean: `[N, L]`, posterior means. With L below 2 there is no map, and the title says so.
+      path: of the PNG.
+      labels: `[N]`, a group for each sentence; the seven largest have a colour each. Without it,
+        colour is the local density of points.
+    """
+    mean = np.asarray(mean, np.float64)
+    figure = _figure(width=5.6, height=5.0)
+    ax = figure.subplots()
+    if mean.shape[1] < 2:
+        ax.set_title(f"no map: the latent has {mean.shape[1]} dimension")
+        ax.set_axis_off()
+        _save(figure, path)
+        return
+    centred = mean - mean.mean(axis=0)
+    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    points = left[:, :2] * singular[:2]
+    total = float(np.sum(singular**2))
+    share = singular[:2] ** 2 / total if total > 0 else np.zeros(2)
+    size = 12 if len(mean) < 2000 else 4
+    if labels is None:
+        density = _density(points)
+        order = np.argsort(density)  # the densest on top
+        drawn = ax.scatter(*points[order].T, c=density[order], s=size, cmap="viridis", lw=0)
+        figure.colorbar(drawn, ax=ax, label="sentences per cell of a 40 x 40 grid", shrink=0.8)
+    else:
+        _scatter_groups(ax, points, np.asarray(labels), size)
+    ax.set_title("posterior means, principal components")
+    _label(
+        ax,
+        f"first component ({share[0]:.0%} of the variance)",
+        f"second component ({share[1]:.0%} of the variance)",
+    )
+    ax.set_aspect("equal", adjustable="datalim")
+    _save(figure, path)
+
+
+def posterior_mean_space(
+    panels: Sequence[tuple[str, ArrayLike, ArrayLike]], path: PathLike
+) -> None:
+    """Inference against model posterior means, one panel a time or model.
+
+    On the diagonal the encoder agrees with the model's own posterior; on the horizontal axis it
+    lags behind it; at the origin both have collapsed to the prior.
+
+    Args:
+      panels: of (title, means of `p(z|x)` `[N]`, means of `q(z|x)` `[N]`), for a scalar latent.
+      path: of the PNG.
+
+    Source: He et al. 2019, figures 1 and 2.
+    """
+    arrays = [(title, np.asarray(model), np.asarray(q)) for title, model, q in panels]
+    spans = [float(np.max(np.abs(values))) for _, *pair in arrays for values in pair]
+    limit = 1.08 * max(spans, default=0.0) or 1.0
+    # One panel may be collapsed: an axis of its own would hide that.
+    limit = max(limit, 0.5)
+    columns = min(4, len(arrays))
+    rows = -(-len(arrays) // columns)
+    figure = _figure(width=0.6 + 2.9 * columns, height=0.5 + 3.0 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for ax, (title, model, q) in zip(axes.ravel(), arrays, strict=False):
+        ax.axhline(0, color="0.85", lw=0.8, zorder=0)
+        ax.axvline(0, color="0.85", lw=0.8, zorder=0)
+        ax.plot([-limit, limit], [-limit, limit], color="black", lw=0.8, ls="--", zorder=1)
+        ax.scatter(model, q, s=7, color=COLOURS[0], alpha=0.5, lw=0, zorder=2)
+        ax.set_title(title)
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes.ravel()[len(arrays) :]:
+        ax.remove()
+    figure.supxlabel("mean of the model posterior p(z | x)", fontsize=10)
+    figure.supylabel("mean of the inference posterior q(z | x)", fontsize=10)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: PathLike) -> None:
+    # Without the version of the software the same arrays give the same file.
+    figure.savefig(path, dpi=150, format="png", metadata={"Software": None})
+
+
+def _label(ax: Any, x: str, y: str) -> None:
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _has(history: Sequence[Mapping[str, Any]], key: str) -> bool:
+    return any(row.get(key) is not None for row in history)
+
+
+def _shade_aggressive(ax: Any, history: Sequence[Mapping[str, Any]]) -> None:
+    """A band over each run of epochs with aggressive encoder training."""
+    label = "aggressive"
+    for row in history:
+        if row.get("aggressive"):
+            band = (row["epoch"] - 0.5, row["epoch"] + 0.5)
+            ax.axvspan(*band, color="0.92", lw=0, zorder=0, label=label)
+            label = "_"  # one legend entry for all
+
+
+def _density(points: np.ndarray, cells: int = 40) -> np.ndarray:
+    """How many points share each point's cell of a grid, `[N, 2]` -> `[N]`."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    width = np.where(high > low, high - low, 1.0)
+    index = np.minimum((points - low) / width * cells, cells - 1).astype(int)
+    flat = index[:, 0] * cells + index[:, 1]
+    return np.bincount(flat, minlength=cells * cells)[flat]
+
+
+def _scatter_groups(ax: Any, points: np.ndarray, labels: np.ndarray, size: int) -> None:
+    """One colour a group, the largest groups first; the rest in grey underneath."""
+    names, counts = np.unique(labels, return_counts=True)
+    largest = names[np.argsort(-counts, kind="stable")]
+    shown = np.sort(largest[: len(COLOURS)])
+    for name, colour in zip(shown, COLOURS, strict=False):
+        here = labels == name
+        ax.scatter(*points[here].T, s=size, c=colour, lw=0, alpha=0.7, label=str(name), zorder=2)
+    rest = ~np.isin(labels, shown)
+    if rest.any():
+        ax.scatter(*points[rest].T, s=size, c=REST, lw=0, alpha=0.7, label="other", zorder=1)
+    ax.legend(frameon=False, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -1,0 +1,5 @@
+"""Remedies for posterior collapse, one file each."""
+
+from jvae.remedies.aggressive import InnerLoop as InnerLoop
+from jvae.remedies.aggressive import aggressive_update as aggressive_update
+from jvae.remedies.kl_schedules import KL_SCHEDULES as KL_SCHEDULES

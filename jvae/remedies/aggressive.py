@@ -1,0 +1,112 @@
+"""Aggressive training of the inference network (He et al., 2019), as one compiled loop.
+
+Early in training the encoder lags behind the decoder, which therefore learns to do without z. So
+long as this phase lasts, each update of the decoder is preceded by encoder-only updates until the
+loss stops falling.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jvae.types import Array, Params
+
+
+class InnerLoop(NamedTuple):
+    """Settings, with the source's values.
+
+    Attributes:
+      max_updates: at most so many encoder updates before each decoder update.
+      window: the stop rule compares the mean loss per token of successive windows of this many.
+      clip: whose gradient norm limits an update: "encoder", or "joint" as in the source's script,
+        which needs the decoder's gradient too.
+    """
+
+    max_updates: int = 100
+    window: int = 15
+    clip: str = "encoder"
+
+
+class InnerState(NamedTuple):
+    """What the loop carries.
+
+    Attributes:
+      encoder: the encoder's parameters.
+      opt_state: the inner optimiser's state.
+      updates: how many were made.
+      sentences: how many sentences they saw.
+      window_loss, window_tokens: sums over the current window.
+      previous: mean loss per token of the window before.
+      fault: 0, or the code of the non-finite term that ended the loop.
+      stop: whether the loop is over.
+    """
+
+    encoder: Params
+    opt_state: Any
+    updates: Array
+    sentences: Array
+    window_loss: Array
+    window_tokens: Array
+    previous: Array
+    fault: Array
+    stop: Array
+
+
+class InnerUpdate(NamedTuple):
+    """One encoder-only update: the new values, and the sums of its batch over the real rows."""
+
+    encoder: Params
+    opt_state: Any
+    loss: Array
+    tokens: Array
+    sentences: Array
+    fault: Array
+
+
+def aggressive_update(
+    update: Callable[[Params, Any, Array], InnerUpdate],
+    encoder: Params,
+    opt_state: Any,
+    settings: InnerLoop,
+) -> InnerState:
+    """Encoder-only updates until the loss per token of a window is above that of the one before.
+
+    One `lax.while_loop`: nothing leaves the device before it ends.
+
+    Args:
+      update: `(encoder, opt_state, number) -> InnerUpdate`; it draws its own batch and noise.
+      encoder: the encoder's parameters.
+      opt_state: the state of the inner optimiser.
+      settings: limits and stop rule.
+
+    References:
+      He et al. (2019), Lagging Inference Networks and Posterior Collapse, algorithm 1; the window
+      and the limit are those of the released script.
+    """
+
+    def body(state: InnerState) -> InnerState:
+        new = update(state.encoder, state.opt_state, state.updates)
+        updates = state.updates + 1
+        loss, tokens = state.window_loss + new.loss, state.window_tokens + new.tokens
+        full = updates % settings.window == 0
+        mean = loss / tokens
+        stop = (full & (mean > state.previous)) | (updates >= settings.max_updates)
+        return InnerState(
+            encoder=new.encoder,
+            opt_state=new.opt_state,
+            updates=updates,
+            sentences=state.sentences + new.sentences,
+            window_loss=jnp.where(full, 0.0, loss),
+            window_tokens=jnp.where(full, 0.0, tokens),
+            previous=jnp.where(full, mean, state.previous),
+            fault=new.fault,
+            stop=stop | (new.fault != 0),
+        )
+
+    zero, none = jnp.float32(0), jnp.int32(0)
+    start = InnerState(
+        encoder, opt_state, none, zero, zero, zero, jnp.float32(jnp.inf), none, jnp.bool_(False)
+    )
+    return jax.lax.while_loop(lambda state: ~state.stop, body, start)

@@ -1,0 +1,55 @@
+"""Schedules of the KL weight, as optax schedules: step -> weight."""
+
+import jax.numpy as jnp
+import optax
+
+from jvae.types import Schedule
+
+
+def constant(value: float = 1.0) -> Schedule:
+    """`weight = value`: 1 is the ELBO, another value the beta-VAE (Higgins et al., 2017)."""
+    return optax.constant_schedule(value)
+
+
+def linear(start: float, steps: int, end: float = 1.0) -> Schedule:
+    """`start` to `end` in `steps` steps, then `end` (He et al., 2019: 0.1 to 1 in 10 epochs)."""
+    return optax.linear_schedule(start, end, steps)
+
+
+def logistic(midpoint: int, steepness: float, end: float = 1.0) -> Schedule:
+    """`end / (1 + exp(-steepness (step - midpoint)))` (Bowman et al., 2016, section 3.1).
+
+    Args:
+      midpoint: step at which the weight is half of `end`.
+      steepness: per step; the paper's released form uses 0.0025.
+      end: the limit.
+    """
+    return lambda step: end / (1.0 + jnp.exp(-steepness * (jnp.asarray(step) - midpoint)))
+
+
+def cyclical(
+    period: int, cycles: int, ramp: float = 0.5, start: float = 0.0, end: float = 1.0
+) -> Schedule:
+    """`cycles` times a linear ramp over the first `ramp` share of `period`, then `end`.
+
+    Args:
+      period: steps of one cycle.
+      cycles: how many; afterwards the weight stays at `end`.
+      ramp: share of a cycle spent rising. The source's default is 0.5, with 4 cycles.
+      start: each cycle's first weight.
+      end: each cycle's last.
+
+    References:
+      Fu et al. (2019), Cyclical Annealing Schedule, equations 6 to 8.
+    """
+    cycle = optax.linear_schedule(start, end, max(1, round(ramp * period)))
+    boundaries = [period * (number + 1) for number in range(cycles)]
+    return optax.join_schedules([cycle] * cycles + [optax.constant_schedule(end)], boundaries)
+
+
+KL_SCHEDULES = {
+    "constant": constant,
+    "linear": linear,
+    "logistic": logistic,
+    "cyclical": cyclical,
+}

@@ -1,0 +1,106 @@
+"""Checkpoints: atomic, the last two and the best, behind five functions (orbax, v0 interface)."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from jvae.errors import UserError
+from jvae.training.state import TrainState
+
+FOLDER = "checkpoints"
+
+
+def open_checkpoints(workdir: Path) -> ocp.CheckpointManager:
+    """The checkpoints of a run directory, made if there are none.
+
+    Saves are synchronous: when `save` returns, the checkpoint is on disk under its final name; a
+    process killed before leaves a temporary folder that nobody reads.
+    """
+    options = ocp.CheckpointManagerOptions(
+        best_fn=lambda metrics: metrics["elbo"],
+        preservation_policy=preservation_policy.AnyPreservationPolicy(
+            [
+                preservation_policy.LatestN(2),
+                preservation_policy.BestN(n=1, get_metric_fn=lambda metrics: metrics["elbo"]),
+            ]
+        ),
+        enable_async_checkpointing=False,
+        # A save killed midway leaves such a folder; it must not gather dust.
+        cleanup_tmp_directories=True,
+    )
+    return ocp.CheckpointManager(Path(workdir).absolute() / FOLDER, options=options)
+
+
+def save(
+    manager: ocp.CheckpointManager, state: TrainState, meta: dict[str, Any], elbo: float | None
+) -> None:
+    """Saves `state` under its step.
+
+    Args:
+      manager: from `open_checkpoints`.
+      state: the whole of it.
+      meta: what `restore` compares with the run that resumes.
+      elbo: the validation ELBO of the epoch that just ended, or None in mid-epoch: such a
+        checkpoint is never the best.
+
+    Raises:
+      UserError: the disk is full or not writable. Earlier checkpoints are untouched.
+    """
+    step = int(state.step)
+    if manager.latest_step() == step:
+        return
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+    metrics = {"elbo": -math.inf if elbo is None else elbo}
+    try:
+        manager.save(step, args=items, metrics=metrics, force=True)
+    except Exception as error:  # tensorstore reports a full disk as ValueError
+        kept = manager.latest_step()
+        left = f"checkpoint {kept} is intact" if kept is not None else "no checkpoint exists yet"
+        raise UserError(
+            f"cannot save checkpoint {step} in {manager.directory}: {first_line(error)}; {left}: "
+            "free some space or mend the folder, then run the same command to continue"
+        ) from error
+
+
+def load_meta(manager: ocp.CheckpointManager) -> dict[str, Any] | None:
+    """The `meta` of the latest checkpoint, or None if there is none."""
+    step = manager.latest_step()
+    if step is None:
+        return None
+    return _restore(manager, step, meta=ocp.args.JsonRestore()).meta
+
+
+def restore(manager: ocp.CheckpointManager, like: TrainState, *, best: bool = False) -> TrainState:
+    """The latest state, or the best.
+
+    Args:
+      manager: from `open_checkpoints`; it must hold a checkpoint.
+      like: a state of the same shapes and placement.
+      best: the one with the highest validation ELBO, not the latest.
+
+    Raises:
+      UserError: the checkpoint cannot be read.
+    """
+    step = manager.best_step() if best else manager.latest_step()
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    return _restore(manager, step, state=ocp.args.StandardRestore(target)).state
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
+    try:
+        return manager.restore(step, args=ocp.args.Composite(**items))
+    except Exception as error:
+        folder = Path(manager.directory) / str(step)
+        raise UserError(
+            f"checkpoint {folder} is damaged: {first_line(error)}; delete that folder to continue "
+            "from the checkpoint before it"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """The first 200 characters of an error's text, on one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,88 @@
+"""What happens between epochs: the phase switch, the halvings, the end. Pure functions."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jvae.training.state import Totals, TrainState
+
+
+class ControlSettings(NamedTuple):
+    """Settings, with the values of He et al.'s released script.
+
+    Attributes:
+      epochs: at most so many.
+      patience: epochs without a better validation ELBO before the learning rate is cut.
+      warm_epochs: no cut before so many epochs are finished.
+      decay: what a cut multiplies the learning rate by.
+      max_decays: the run ends at so many cuts.
+      aggressive_epochs: the aggressive phase lasts at most so long, whatever the MI.
+    """
+
+    epochs: int = 100
+    patience: int = 2
+    warm_epochs: int = 15
+    decay: float = 0.5
+    max_decays: int = 5
+    aggressive_epochs: int = 100
+
+
+class Decision(NamedTuple):
+    """What the loop has to do after an epoch."""
+
+    is_best: bool
+    reload_best: bool
+    stop: bool
+    phase_ended: bool
+
+
+def end_epoch(
+    state: TrainState, elbo: float, mutual_information: float, settings: ControlSettings
+) -> tuple[TrainState, Decision]:
+    """Closes an epoch.
+
+    Args:
+      state: after the epoch's last update.
+      elbo: of the validation split at full KL weight, nats per sentence.
+      mutual_information: of the validation split (He's estimator), nats.
+      settings: limits.
+
+    References:
+      He et al. (2019), section 4.2: the aggressive phase ends for good at the first epoch in which
+      the mutual information falls.
+    """
+    epoch = int(state.epoch) + 1
+    was_aggressive = bool(state.aggressive)
+    aggressive = (
+        was_aggressive
+        and mutual_information >= float(state.previous_mi)
+        and epoch < settings.aggressive_epochs
+    )
+    is_best = elbo > float(state.best_elbo)
+
+    bad_epochs = int(state.bad_epochs) + 1 if elbo < float(state.plateau_elbo) else 0
+    cut = bad_epochs >= settings.patience and epoch > settings.warm_epochs
+    # The reference is the epoch before, not the best of all, unless that epoch was worse.
+    plateau_elbo = elbo if bad_epochs == 0 or cut else float(state.plateau_elbo)
+    decays = int(state.decays) + cut
+    stop = decays >= settings.max_decays or epoch >= settings.epochs
+
+    state = state._replace(
+        epoch=jnp.int32(epoch),
+        aggressive=jnp.bool_(aggressive),
+        previous_mi=jnp.float32(mutual_information),
+        best_elbo=jnp.float32(elbo) if is_best else state.best_elbo,
+        best_epoch=jnp.int32(epoch) if is_best else state.best_epoch,
+        bad_epochs=jnp.int32(0 if cut else bad_epochs),
+        plateau_elbo=jnp.float32(plateau_elbo),
+        lr_scale=state.lr_scale * settings.decay if cut else state.lr_scale,
+        decays=jnp.int32(decays),
+        totals=Totals.zeros(),
+    )
+    reload_best = bool(cut) and not stop
+    return state, Decision(is_best, reload_best, stop, was_aggressive and not aggressive)
+
+
+def finished(state: TrainState, settings: ControlSettings) -> bool:
+    """Whether a restored run has nothing left to do."""
+    return int(state.decays) >= settings.max_decays or int(state.epoch) >= settings.epochs

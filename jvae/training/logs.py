@@ -1,0 +1,146 @@
+"""Where numbers go: metrics.jsonl, TensorBoard, and lines on the terminal."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jvae.errors import UserError
+
+METRICS = "metrics.jsonl"
+
+
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The epochs logged so far, oldest first.
+
+    Raises:
+      UserError: a line is not JSON; a last line cut off by a kill is left out.
+    """
+    path = Path(workdir) / METRICS
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise UserError(
+                f"{path} is damaged in line {number}: {error.msg}; delete that line to continue"
+            ) from error
+    return records
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file such that a kill leaves either the old one or the new one.
+
+    Raises:
+      UserError: the folder is full or not writable.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another --workdir"
+        ) from error
+
+
+class MetricsLog:
+    """One JSON line per epoch, and the same numbers for TensorBoard.
+
+    On resume, epochs after the restored checkpoint are cut from both: they will be run again and
+    logged again, so that no line is doubled or lost.
+    """
+
+    def __init__(self, workdir: Path, epochs_done: int):
+        """Opens the log of a run that has finished `epochs_done` epochs."""
+        # Imported here: TensorBoard support costs start-up time that inference does not need.
+        from tensorboardX import SummaryWriter
+
+        self._path = Path(workdir) / METRICS
+        self.history = [r for r in read_metrics(workdir) if r["epoch"] <= epochs_done]
+        write_atomically(self._path, "".join(_line(record) for record in self.history))
+        self._board = SummaryWriter(str(workdir), purge_step=epochs_done + 1, write_to_disk=True)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Appends an epoch."""
+        self.history.append(record)
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(_line(record))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self._path}: {error.strerror}; free some space"
+            ) from error
+        for name, value in record.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(name, value, record["epoch"])
+        self._board.flush()
+
+    def close(self) -> None:
+        """Flushes TensorBoard."""
+        self._board.close()
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
+class Progress:
+    """A line every few seconds: where, how good, how fast, how long still."""
+
+    def __init__(self, print_line: Callable[[str], None], every_seconds: float, num_epochs: int):
+        """`num_epochs` is the most that the run can take, for the time left."""
+        self._print, self._every, self._num_epochs = print_line, every_seconds, num_epochs
+        self._start = self._last = time.monotonic()
+        self._first = 0.0
+
+    def start_epoch(self, share_done: float) -> None:
+        """Marks the clock at `share_done` of the epoch (above 0 after a resume in mid-epoch)."""
+        self._start = self._last = time.monotonic()
+        self._first = share_done
+
+    def update(self, epoch: int, share: float, totals: Any, *, aggressive: bool) -> None:
+        """Prints if it is time to; `totals` are the epoch's sums as floats."""
+        now = time.monotonic()
+        if now - self._last < self._every:
+            return
+        self._last = now
+        elapsed = now - self._start
+        done = max(share - self._first, 1e-9)
+        epoch_left = elapsed * (1 - share) / done
+        run_left = epoch_left + (self._num_epochs - epoch) * elapsed / done
+        sentences = totals.sentences + totals.inner_sentences
+        share_of_epoch = done / max(share, 1e-9)  # the sums include what ran before a resume
+        rate = share_of_epoch * sentences / elapsed
+        tokens_rate = rate * totals.tokens / max(totals.sentences, 1.0)
+        inner = (
+            f", {totals.inner_updates / totals.updates:.0f} inner updates each"
+            if aggressive
+            else ""
+        )
+        self._print(
+            f"epoch {epoch}/{self._num_epochs} {share:4.0%}  "
+            f"loss {totals.loss / totals.sentences:.2f}  rec {totals.rec / totals.sentences:.2f}  "
+            f"kl {totals.kl / totals.sentences:.2f}  {rate:,.0f} sentences/s  "
+            f"{tokens_rate:,.0f} tokens/s{inner}  "
+            f"left: epoch {duration(epoch_left)}, run at most {duration(run_left)}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """`h:mm:ss`, or `m:ss` below an hour."""
+    minutes, secs = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"

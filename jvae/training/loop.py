@@ -1,0 +1,174 @@
+"""The training loop: it owns the clock, the signals and the disk; all else is pure."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jvae.data.batching import Plan
+from jvae.errors import UserError
+from jvae.training import checkpoint
+from jvae.training.control import ControlSettings, end_epoch, finished
+from jvae.training.logs import MetricsLog, Progress
+from jvae.training.state import FAULT_TERMS, TrainState
+from jvae.training.steps import Corpus, DevicePlan, Step
+from jvae.types import Key
+
+# Steps dispatched before the host waits for them: few enough to answer a signal at once and to
+# notice a fault, enough to keep the device busy.
+SYNC_EVERY = 8
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved where it was."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Job(NamedTuple):
+    """All that the loop needs besides its state.
+
+    Attributes:
+      step: compiled.
+      key: the run's root key.
+      corpus: the training set, on the devices.
+      plan: epoch -> its batches.
+      replicate: host arrays -> devices.
+      validate: state -> {"elbo", "mi", ..}, nats per sentence, logged as they are.
+      reset_optimisers: state -> state with fresh optimiser states, after a reload of the best.
+      kl_weight: step -> weight, for the log.
+      settings: limits.
+      meta: written with every checkpoint.
+    """
+
+    step: Step
+    key: Key
+    corpus: Corpus
+    plan: Callable[[int], Plan]
+    replicate: Callable[[Any], Any]
+    validate: Callable[[TrainState], dict[str, Any]]
+    reset_optimisers: Callable[[TrainState], TrainState]
+    kl_weight: Callable[[Any], Any]
+    settings: ControlSettings
+    meta: dict[str, Any]
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them."""
+    received: list[int] = []
+    previous = {}
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        previous[signum] = signal.signal(signum, lambda number, frame: received.append(number))
+    try:
+        yield received
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def train(
+    job: Job,
+    state: TrainState,
+    checkpoints: ocp.CheckpointManager,
+    log: MetricsLog,
+    progress: Progress,
+    print_line: Callable[[str], None],
+) -> TrainState:
+    """Runs epochs until the plan of the schedule is through.
+
+    Raises:
+      Interrupted: on SIGINT or SIGTERM, after a checkpoint.
+      UserError: a term became non-finite, or a checkpoint could not be written.
+    """
+    with _signals() as received:
+        while not finished(state, job.settings):
+            state, record = _epoch(job, state, checkpoints, progress, received)
+            validation = job.validate(state)
+            record |= validation
+            state, decision = end_epoch(state, validation["elbo"], validation["mi"], job.settings)
+            if decision.reload_best:
+                best = checkpoint.restore(checkpoints, state, best=True)
+                state = job.reset_optimisers(state._replace(params=best.params))
+            # The log first: should the process die before the checkpoint, the resumed run cuts
+            # this line and writes it again.
+            log.write(record)
+            checkpoint.save(checkpoints, state, job.meta, validation["elbo"])
+            print_line(_summary(record, decision.is_best))
+            if decision.phase_ended:
+                print_line("mutual information fell: the aggressive phase is over")
+            if decision.reload_best:
+                print_line(f"plateau: best parameters reloaded, rate x {float(state.lr_scale):g}")
+    return state
+
+
+def _epoch(
+    job: Job,
+    state: TrainState,
+    checkpoints: ocp.CheckpointManager,
+    progress: Progress,
+    received: list[int],
+) -> tuple[TrainState, dict[str, Any]]:
+    """The rest of the current epoch, and its record for the log."""
+    number = int(state.epoch)
+    host_plan = job.plan(number)
+    rows = len(host_plan.bucket)
+    first = int(state.step) - number * rows
+    plan = job.replicate(DevicePlan(*host_plan))
+    aggressive = bool(state.aggressive)
+    start = time.monotonic()
+    progress.start_epoch(first / rows)
+    for row in range(first, rows):
+        if received:
+            checkpoint.save(checkpoints, state, job.meta, None)
+            raise Interrupted(received[0])
+        state = job.step(state, job.key, job.corpus, plan, np.int32(row))
+        if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
+            totals = jax.tree.map(float, state.totals)
+            _check(state, host_plan)
+            progress.update(number + 1, (row + 1) / rows, totals, aggressive=aggressive)
+    totals = jax.tree.map(float, state.totals)
+    record = {
+        "epoch": number + 1,
+        "step": int(state.step),
+        "train_loss": totals.loss / totals.sentences,
+        "train_rec": totals.rec / totals.sentences,
+        "train_kl": totals.kl / totals.sentences,
+        "kl_weight": float(job.kl_weight(int(state.step))),
+        "lr_scale": float(state.lr_scale),
+        "aggressive": aggressive,
+        "inner_updates": totals.inner_updates,
+        "grad_norm": totals.grad_norm / totals.updates,
+        "clipped": totals.clipped / totals.updates,
+        "seconds": time.monotonic() - start,
+    }
+    return state, record
+
+
+def _check(state: TrainState, plan: Plan) -> None:
+    fault = jax.tree.map(int, state.fault)
+    if fault.term == 0:
+        return
+    sentences = plan.index[fault.row][plan.weight[fault.row] > 0].tolist()
+    where = f"step {fault.step}" + (f", inner update {fault.inner}" if fault.inner >= 0 else "")
+    raise UserError(
+        f"the {FAULT_TERMS[fault.term]} became non-finite at {where}, training sentences "
+        f"{sentences}; the last checkpoint is good: lower training.learning_rate or "
+        "training.clip_norm and run again"
+    )
+
+
+def _summary(record: dict[str, Any], is_best: bool) -> str:
+    return (
+        f"epoch {record['epoch']}: valid elbo {record['elbo']:.2f}  rec {record['rec']:.2f}  "
+        f"kl {record['kl']:.2f}  mi {record['mi']:.2f}  au {record['au']}  "
+        f"kl weight {record['kl_weight']:.2f}  {record['seconds']:.0f} s"
+        + ("  (best)" if is_best else "")
+    )

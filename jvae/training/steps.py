@@ -1,0 +1,234 @@
+"""One update of training, as a pure function of the state, the corpus and the epoch's plan."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jvae.data.batching import take_batch
+from jvae.objectives import Loss, elbo
+from jvae.random import Stream, stream
+from jvae.remedies.aggressive import InnerLoop, InnerUpdate, aggressive_update
+from jvae.training.optimisers import clip_factor, scaled
+from jvae.training.state import Fault, TrainState
+from jvae.types import Array, Batch, Key, Params
+from jvae.vae import VAE
+
+
+class Corpus(NamedTuple):
+    """The training set on the device: `tokens` `[N, T_max + 1]` and `lengths` `[N]`."""
+
+    tokens: Array
+    lengths: Array
+
+
+class DevicePlan(NamedTuple):
+    """`jvae.data.batching.Plan` on the device: `[M]`, `[M, B]`, `[M, B]`."""
+
+    bucket: Array
+    index: Array
+    weight: Array
+
+
+class Sums(NamedTuple):
+    """Of one batch over its real sentences; float32 scalars."""
+
+    loss: Array
+    rec: Array
+    kl: Array
+    sentences: Array
+    tokens: Array
+
+
+class StepSettings(NamedTuple):
+    """What the compiled step is specialised to.
+
+    Attributes:
+      widths: the buckets, predicted tokens.
+      clip_norm: global gradient norm above which an update is scaled down.
+      num_samples: samples of z per sentence.
+      inner: settings of the aggressive loop, or None to leave it out of the program.
+    """
+
+    widths: tuple[int, ...]
+    clip_norm: float = 5.0
+    num_samples: int = 1
+    inner: InnerLoop | None = None
+
+
+class Sharding(NamedTuple):
+    """How a step spreads over devices (`jvae.training.parallel`).
+
+    Attributes:
+      rows: applied to `[B]` arrays of a plan's row, before sentences are gathered.
+      reduce: applied to sums over rows, to make them sums over all devices.
+    """
+
+    rows: Callable[[Array], Array] = lambda rows: rows
+    reduce: Callable[[Any], Any] = lambda sums: sums
+
+
+Step = Callable[[TrainState, Key, Corpus, DevicePlan, Array], TrainState]
+
+
+def _fault(sums: Sums, grad_norm: Array) -> Array:
+    """0, or the code of the first non-finite term (`FAULT_TERMS`)."""
+    terms = (grad_norm, sums.kl, sums.rec)
+    fault = jnp.int32(0)
+    for code, term in zip((3, 2, 1), terms, strict=True):
+        fault = jnp.where(jnp.isfinite(term), fault, code)
+    return fault
+
+
+def make_step(
+    model: VAE,
+    loss: Loss,
+    optimiser: optax.GradientTransformation,
+    inner_optimiser: optax.GradientTransformation,
+    settings: StepSettings,
+    sharding: Sharding,
+) -> Step:
+    """Builds `step(state, key, corpus, plan, row) -> state`.
+
+    Outside the aggressive phase a step is one joint update. Within it, the encoder is updated by
+    the inner loop and the step's own update reaches the decoder and the prior only (He et al.,
+    2019, algorithm 1). All buckets are branches of one program.
+
+    A step that meets a non-finite number changes nothing but `state.fault`, and after that no
+    step changes anything: the parameters stay those of the last good update.
+    """
+
+    def batch_sums(params: Params, batch: Batch, key: Key, step: Array) -> tuple[Array, Sums]:
+        terms = elbo(model, params, batch, key=key, num_samples=settings.num_samples, train=True)
+        losses = loss(terms, step)
+        sums = Sums(
+            loss=jnp.sum(losses * batch.weight),
+            rec=-jnp.sum(terms.log_likelihood * batch.weight),
+            kl=jnp.sum(terms.total_kl * batch.weight),
+            sentences=jnp.sum(batch.weight),
+            tokens=jnp.sum(batch.lengths * batch.weight),
+        )
+        return sums.loss, sums
+
+    def gradient(
+        of: Callable[..., tuple[Array, Sums]],
+        wrt: Params,
+        key: Key,
+        step: Array,
+        corpus: Corpus,
+        plan: DevicePlan,
+        row: Array,
+    ) -> tuple[Params, Sums, Array]:
+        """Gradient of the mean loss over a plan's row, its sums, and the gradient's norm."""
+
+        def at_width(width: int):
+            def branch(wrt: Params) -> tuple[Params, Sums]:
+                index, weight = sharding.rows(plan.index[row]), sharding.rows(plan.weight[row])
+                batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
+                return jax.grad(of, has_aux=True)(wrt, batch, key, step)
+
+            return branch
+
+        branches = [at_width(width) for width in settings.widths]
+        grads, sums = sharding.reduce(jax.lax.switch(plan.bucket[row], branches, wrt))
+        grads = scaled(grads, 1.0 / sums.sentences)
+        return grads, sums, optax.tree.norm(grads)
+
+    def inner_loop(state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array):
+        assert settings.inner is not None
+        decoder_and_prior = {k: v for k, v in state.params.items() if k != "encoder"}
+        joint_norm = settings.inner.clip == "joint"
+
+        def row_of(number: Array) -> Array:
+            """The step's own batch first, then random ones, as in the source's script."""
+            batch_key = stream(key, Stream.INNER_BATCH, number)
+            drawn = jax.random.randint(batch_key, (), 0, plan.bucket.shape[0])
+            return jnp.where(number == 0, row, drawn)
+
+        def of_encoder(encoder: Params, batch: Batch, key: Key, step: Array):
+            return batch_sums(decoder_and_prior | {"encoder": encoder}, batch, key, step)
+
+        def update(encoder: Params, opt_state: Any, number: Array) -> InnerUpdate:
+            where = (stream(key, Stream.INNER_LOOP, number), state.step, corpus, plan)
+            if joint_norm:
+                params = decoder_and_prior | {"encoder": encoder}
+                grads, sums, norm = gradient(batch_sums, params, *where, row_of(number))
+                grads = grads["encoder"]
+            else:
+                grads, sums, norm = gradient(of_encoder, encoder, *where, row_of(number))
+            fault = _fault(sums, norm)
+            grads = scaled(grads, clip_factor(norm, settings.clip_norm))
+            updates, new_opt_state = inner_optimiser.update(grads, opt_state, encoder)
+            new = (optax.apply_updates(encoder, scaled(updates, state.lr_scale)), new_opt_state)
+            encoder, opt_state = _keep_if(fault == 0, new, (encoder, opt_state))
+            return InnerUpdate(encoder, opt_state, sums.loss, sums.tokens, sums.sentences, fault)
+
+        inner = aggressive_update(
+            update, state.params["encoder"], state.inner_opt_state, settings.inner
+        )
+        totals = state.totals._replace(
+            inner_updates=state.totals.inner_updates + inner.updates,
+            inner_sentences=state.totals.inner_sentences + inner.sentences,
+        )
+        last = inner.updates - 1
+        fault = Fault(inner.fault, state.step, last, row_of(last))
+        return state._replace(
+            params=state.params | {"encoder": inner.encoder},
+            inner_opt_state=inner.opt_state,
+            totals=totals,
+            fault=_keep_if(inner.fault != 0, fault, state.fault),
+        )
+
+    def outer_update(state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array):
+        grads, sums, norm = gradient(batch_sums, state.params, key, state.step, corpus, plan, row)
+        factor = clip_factor(norm, settings.clip_norm)
+        updates, opt_state = optimiser.update(scaled(grads, factor), state.opt_state, state.params)
+        updates = scaled(updates, state.lr_scale)
+        # In the aggressive phase the inner loop alone moves the encoder.
+        updates["encoder"] = scaled(updates["encoder"], jnp.where(state.aggressive, 0.0, 1.0))
+        totals = state.totals._replace(
+            loss=state.totals.loss + sums.loss,
+            rec=state.totals.rec + sums.rec,
+            kl=state.totals.kl + sums.kl,
+            sentences=state.totals.sentences + sums.sentences,
+            tokens=state.totals.tokens + sums.tokens,
+            updates=state.totals.updates + 1,
+            clipped=state.totals.clipped + (factor < 1),
+            grad_norm=state.totals.grad_norm + norm,
+        )
+        good = state._replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            totals=totals,
+        )
+        term = _fault(sums, norm)
+        bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), row))
+        return _keep_if(term == 0, good, bad)
+
+    def step(
+        state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array
+    ) -> TrainState:
+        key = stream(key, Stream.TRAINING, state.step)
+        healthy = state.fault.term == 0
+        if settings.inner is not None:
+            state = jax.lax.cond(
+                state.aggressive & healthy,
+                lambda state: inner_loop(state, key, corpus, plan, row),
+                lambda state: state,
+                state,
+            )
+        return jax.lax.cond(
+            state.fault.term == 0,
+            lambda state: outer_update(state, key, corpus, plan, row),
+            lambda state: state,
+            state,
+        )
+
+    return step
+
+
+def _keep_if(condition: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)

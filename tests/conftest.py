@@ -1,0 +1,72 @@
+"""Shared by all tests: four emulated devices, a compilation cache, and a tiny model."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Before JAX starts: parallel code is tested on four emulated CPU devices.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+CACHE = Path(tempfile.gettempdir()) / f"jvae-tests-{os.getuid()}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JVAE_CACHE_DIR", str(CACHE / "data"))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jvae
+from jvae.types import BOS, EOS, Batch
+
+VOCAB, LATENT = 12, 3
+
+
+def make_model(vocab_size: int = VOCAB, latent_size: int = LATENT, **options) -> jvae.VAE:
+    """A tiny LSTM VAE with weights large enough to matter."""
+    sizes = {
+        "vocab_size": vocab_size,
+        "latent_size": latent_size,
+        "embed_size": 5,
+        "hidden_size": 7,
+        "init_scale": 0.5,
+        "embed_init_scale": 0.5,
+    }
+    return jvae.VAE(
+        jvae.lstm_encoder(**sizes),
+        jvae.lstm_decoder(**sizes, **options),
+        jvae.standard_normal(latent_size=latent_size),
+        latent_size,
+    )
+
+
+def make_sentences(
+    number: int, width: int, *, seed: int = 0, vocab_size: int = VOCAB
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random padded sentences of 2 to `width` predicted tokens: `[N, width + 1]` and `[N]`."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(2, width + 1, number).astype(np.int32)
+    tokens = rng.integers(4, vocab_size, (number, width + 1)).astype(np.int32)
+    positions = np.arange(width + 1)
+    tokens = np.where(positions < lengths[:, None], tokens, 0)
+    tokens[:, 0] = BOS
+    tokens[np.arange(number), lengths] = EOS
+    return tokens, lengths
+
+
+def make_batch(number: int = 6, width: int = 8, *, seed: int = 0) -> Batch:
+    """A batch of random sentences."""
+    tokens, lengths = make_sentences(number, width, seed=seed)
+    return Batch(
+        jnp.asarray(tokens),
+        jnp.asarray(lengths),
+        jnp.arange(number, dtype=jnp.int32),
+        jnp.ones(number),
+    )
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A root key."""
+    return jax.random.key(0)
