@@ -18,8 +18,8 @@ class MutualInformation(NamedTuple):
     Attributes:
       value: it may be slightly negative near collapse, where its noise exceeds it.
       standard_error: of `value`; NaN where there is only one batch.
-      ceiling: what a perfect code would reach: no estimate can tell more sentences apart than it
-        was shown.
+      ceiling: what a perfect code would reach, up to that noise: no estimate tells more sentences
+        apart than it was shown.
     """
 
     value: float
@@ -61,21 +61,21 @@ def mutual_information(
 
     Source: Hoffman & Johnson 2016; the estimator of He et al. 2019, section 4.2.
     """
-    z, mean, log_var = (np.asarray(array, np.float64) for array in (z, mean, log_var))
-    if not np.all(np.isfinite(log_var)):
+    points, means, log_vars = _double(z), _double(mean), _double(log_var)
+    if not np.all(np.isfinite(log_vars)):
         raise ValueError("the mutual information needs posteriors with a density: finite log_var")
     log_2pi = math.log(2 * math.pi)
-    negative_entropy = -0.5 * np.sum(log_2pi + 1 + log_var, axis=1)
+    negative_entropy = -0.5 * np.sum(log_2pi + 1 + log_vars, axis=1)
 
     # (z - mean)^2 / var multiplied out, so that all pairs are two matrix products. Centring first
     # keeps the terms small, hence the differences exact.
-    centre = mean.mean(axis=0)
-    z, mean, precision = z - centre, mean - centre, np.exp(-log_var)
-    offset = np.sum(mean**2 * precision + log_var + log_2pi, axis=1)
-    log_aggregate = np.empty(len(z))
-    for start in range(0, len(z), chunk):
-        rows = z[start : start + chunk]
-        log_q = rows @ (mean * precision).T - 0.5 * (rows**2 @ precision.T + offset)
+    centre = means.mean(axis=0)
+    points, means, precision = points - centre, means - centre, np.exp(-log_vars)
+    offset = np.sum(means**2 * precision + log_vars + log_2pi, axis=1)
+    log_aggregate = np.empty(len(points))
+    for start in range(0, len(points), chunk):
+        rows = points[start : start + chunk]
+        log_q = rows @ (means * precision).T - 0.5 * (rows**2 @ precision.T + offset)
         log_aggregate[start : start + chunk] = _log_mean_exp(log_q, axis=1)
     return negative_entropy - log_aggregate
 
@@ -124,10 +124,10 @@ def mi_batch(
 
     Source: He et al. 2019, section 4.2 and its code. There a batch holds sentences of one length.
     """
-    z, mean, log_var = np.asarray(z), np.asarray(mean), np.asarray(log_var)
-    starts = range(0, len(z), batch_size)
+    arrays = _double(z), _double(mean), _double(log_var)
+    starts = range(0, len(arrays[0]), batch_size)
     batches = [slice(start, start + batch_size) for start in starts]
-    terms = [mutual_information(z[rows], mean[rows], log_var[rows]) for rows in batches]
+    terms = [mutual_information(*(array[rows] for array in arrays)) for rows in batches]
     sizes = np.array([len(batch) for batch in terms])
     weights = sizes / sizes.sum()
     values = np.array([batch.mean() for batch in terms])
@@ -151,7 +151,7 @@ def active_units(mean: ArrayLike, threshold: float = 0.01) -> tuple[int, np.ndar
 
     Source: Burda et al. 2016, section 5.2.
     """
-    variances = np.var(np.asarray(mean, np.float64), axis=0, ddof=1)
+    variances = np.var(_double(mean), axis=0, ddof=1)
     return int(np.sum(variances > threshold)), variances
 
 
@@ -168,7 +168,7 @@ def iw_nll(log_weights: ArrayLike) -> np.ndarray:
 
     Source: Burda et al. 2016, equation 8.
     """
-    return -_log_mean_exp(np.asarray(log_weights, np.float64), axis=0)
+    return -_log_mean_exp(_double(log_weights), axis=0)
 
 
 def k_curve(log_weights: ArrayLike, ks: Iterable[int]) -> KCurve:
@@ -183,14 +183,14 @@ def k_curve(log_weights: ArrayLike, ks: Iterable[int]) -> KCurve:
     Raises:
       ValueError: a number outside 1 .. K.
     """
-    log_weights = np.asarray(log_weights, np.float64)
-    total, sentences = log_weights.shape
+    weights = _double(log_weights)
+    total, sentences = weights.shape
     ks = tuple(ks)
     if not all(1 <= k <= total for k in ks):
         raise ValueError(f"k must be from 1 to the {total} samples drawn, not {ks}")
     curve = []
     for k in ks:
-        groups = log_weights[: total // k * k].reshape(-1, k, sentences)
+        groups = weights[: total // k * k].reshape(-1, k, sentences)
         nll = -_log_mean_exp(groups, axis=1).mean(axis=0)
         curve.append((nll.mean(), standard_error(nll)))
     nlls, errors = np.array(curve).reshape(-1, 2).T
@@ -205,17 +205,21 @@ def effective_sample_size(log_weights: ArrayLike) -> np.ndarray:
 
     Source: Kong 1992.
     """
-    log_weights = np.asarray(log_weights, np.float64)
-    weights = np.exp(log_weights - log_weights.max(axis=0))
+    logs = _double(log_weights)
+    weights = np.exp(logs - logs.max(axis=0))
     return weights.sum(axis=0) ** 2 / np.sum(weights**2, axis=0)
 
 
 def standard_error(values: ArrayLike) -> float:
     """Of the mean of independent values `[N]`: `std(values) / sqrt(N)`; NaN for a single one."""
-    values = np.asarray(values, np.float64)
-    if len(values) < 2:
+    array = _double(values)
+    if len(array) < 2:
         return math.nan
-    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    return float(np.std(array, ddof=1) / math.sqrt(len(array)))
+
+
+def _double(array: ArrayLike) -> np.ndarray:
+    return np.asarray(array, np.float64)
 
 
 def _log_mean_exp(values: np.ndarray, axis: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
@@ -31,7 +31,7 @@ def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], lis
             config_flags.DEFINE_config_file(
                 "config",
                 experiment_file,
-                "configuration file; --config.GROUP.FIELD=VALUE overrides",
+                "configuration; --config.GROUP.FIELD=VALUE overrides",
             )
             flags.DEFINE_string(
                 "workdir", "", "run directory; the same one again continues the run"
@@ -74,6 +74,8 @@ def _run(argv: list[str], text_files: bool) -> None:
 def guarded(action: Callable[[], object]) -> None:
     """Runs `action`; the user's mistakes end in one line and exit code 2, signals in theirs."""
     from jvae.training.loop import Interrupted
+
+    logging.set_verbosity(logging.WARNING)  # libraries narrate at INFO
 
     try:
         action()

@@ -31,17 +31,13 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         return f"{r.get(key, 0):.2f} ± {r.get(f'{key}_se', 0):.2f}"
 
     samples = r.get("iw_samples", 0)
-    some = (
-        ""
-        if r.get("iw_sentences") == r["sentences"]
-        else f", first {r.get('iw_sentences')} sentences"
-    )
+    part = r.get("iw_sentences", 0)
+    some = "" if part == r["sentences"] else f", first {part} sentences"
+    per_token = "per predicted token, </s> counted"
     add(f"IW-NLL({samples})", "iw_nll", plus_minus("iw_nll"), f"nats per sentence{some}")
-    add("PPL (IW)", "ppl_iw", f"{r.get('ppl_iw', 0):.2f}", "per predicted token, </s> counted")
+    add("PPL (IW)", "ppl_iw", f"{r.get('ppl_iw', 0):.2f}", per_token)
     add("ELBO", "elbo", plus_minus("elbo"), "nats per sentence, KL weight 1")
-    add(
-        "PPL (ELBO)", "ppl_elbo", f"{r.get('ppl_elbo', 0):.2f}", "per predicted token, </s> counted"
-    )
+    add("PPL (ELBO)", "ppl_elbo", f"{r.get('ppl_elbo', 0):.2f}", per_token)
     add("rec", "rec", plus_minus("rec"), "nats per sentence")
     if r.get("latent_size", 0):
         add("KL", "kl", plus_minus("kl"), "nats per sentence")
@@ -50,9 +46,7 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
                 mi = r[key]
                 figure = f"{mi['value']:.2f} ± {mi['standard_error']:.2f}"
                 rows.append((name, figure, f"nats, at most {mi['ceiling']:.2f}"))
-        add(
-            "AU", "au", f"{r['au']} of {r['latent_size']}", "units with variance of the mean > 0.01"
-        )
+        add("AU", "au", f"{r['au']} of {r['latent_size']}", "units whose mean varies by > 0.01")
         add("rec, shuffled z", "shuffled_rec", f"{r['shuffled_rec']:.2f}", "z of another sentence")
         add("rec, prior z", "prior_rec", f"{r.get('prior_rec', 0):.2f}", "z from the prior")
     return rows

@@ -60,10 +60,10 @@ def spherical(z0: Array, z1: Array, steps: int) -> Array:
     along = jnp.linalg.norm(z0 / norm0 + z1 / norm1, axis=-1, keepdims=True)
     angle = 2 * jnp.arctan2(across, along)
     sine = jnp.sin(angle)
-    circle = some & (sine > 1e-4)
+    # The ends keep the weights of the line, 1 and 0, hence are exact.
+    circle = some & (sine > 1e-4) & (t > 0) & (t < 1)
     sine = jnp.where(circle, sine, 1.0)
 
-    # Weights of z0 and z1 themselves, not of their directions: they are exactly 1 and 0 at the ends.
     radius = (1 - t) * norm0 + t * norm1
     weight0 = jnp.where(circle, jnp.sin((1 - t) * angle) / sine * (radius / norm0), 1 - t)
     weight1 = jnp.where(circle, jnp.sin(t * angle) / sine * (radius / norm1), t)

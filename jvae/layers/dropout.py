@@ -13,8 +13,7 @@ def dropout(x: Array, rate: float, *, key: Key, index: Array) -> Array:
     """`x * keep / (1 - rate)` with one independent Bernoulli(1 - rate) `keep` per entry.
 
     The rate is rounded to a multiple of 1/256 (0.5 is exact), and the rescaling uses the rounded
-    rate: four draws then come out of one 32-bit random word, which on a CPU makes the mask nine
-    times cheaper (BUILD_NOTES.md, "Speed").
+    rate: four draws then come out of one 32-bit random word.
 
     Args:
       x: `[B, T, F]`.

@@ -1,5 +1,6 @@
 """An LSTM whose input projections stand outside the recurrence."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -82,9 +83,7 @@ class LSTM(nn.Module):
             step, gates = inputs
             after = lstm_cell(carry, gates, kernel)
             real = (step < lengths)[:, None]
-            return LSTMCarry(
-                *(jnp.where(real, new, old) for new, old in zip(after, carry, strict=True))
-            ), None
+            return jax.tree.map(partial(jnp.where, real), after, carry), None
 
         steps = jnp.arange(projected.shape[1])
         start = self.zero_carry(projected.shape[0])

@@ -125,16 +125,12 @@ class Progress:
         share_of_epoch = done / max(share, 1e-9)  # the sums include what ran before a resume
         rate = share_of_epoch * sentences / elapsed
         tokens_rate = rate * totals.tokens / max(totals.sentences, 1.0)
-        inner = (
-            f", {totals.inner_updates / totals.updates:.0f} inner updates each"
-            if aggressive
-            else ""
-        )
+        inner = f", {totals.inner_updates / totals.updates:.0f} inner updates each"
         self._print(
             f"epoch {epoch}/{self._num_epochs} {share:4.0%}  "
             f"loss {totals.loss / totals.sentences:.2f}  rec {totals.rec / totals.sentences:.2f}  "
             f"kl {totals.kl / totals.sentences:.2f}  {rate:,.0f} sentences/s  "
-            f"{tokens_rate:,.0f} tokens/s{inner}  "
+            f"{tokens_rate:,.0f} tokens/s{inner if aggressive else ''}  "
             f"left: epoch {duration(epoch_left)}, run at most {duration(run_left)}"
         )
 

@@ -97,6 +97,8 @@ def train(
             if decision.reload_best:
                 best = checkpoint.restore(checkpoints, state, best=True)
                 state = job.reset_optimisers(state._replace(params=best.params))
+            # Back onto the devices as the step returns it: another placement would recompile.
+            state = job.replicate(state)
             # The log first: should the process die before the checkpoint, the resumed run cuts
             # this line and writes it again.
             log.write(record)

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jvae.errors import UserError
@@ -69,7 +70,17 @@ def _pmap(devices: list[jax.Device]) -> Parallel:
         return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(AXIS) * size, size)
 
     def compile(step: Step) -> Step:
-        return jax.pmap(step, AXIS, in_axes=None, out_axes=None, devices=devices)
+        # pmap wants one mapped argument; everything else is the same on every device, and what
+        # comes out is too, since all sums are over all devices.
+        mapped = jax.pmap(
+            lambda device, *arguments: step(*arguments),
+            AXIS,
+            in_axes=(0, None, None, None, None, None),
+            out_axes=None,
+            devices=devices,
+        )
+        numbers = jnp.arange(len(devices))
+        return lambda *arguments: mapped(numbers, *arguments)
 
     base = _mesh_jit(devices)
     return base._replace(

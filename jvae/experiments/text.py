@@ -1,0 +1,24 @@
+"""Your own sentences: a file of one sentence per line.
+
+    python -m jvae.experiments.text --train=my.txt
+
+`--valid` and `--test` name further files; without them the one file is split 90/5/5 by
+`--config.data.seed`. The model is that of `jvae.experiments.chitchat`, which two CPU cores can
+train; on a GPU or TPU take a larger one (`--config.model.hidden_size=512`) and more epochs.
+"""
+
+from ml_collections import ConfigDict
+
+from jvae.experiments import chitchat
+from jvae.experiments.command import main
+
+
+def get_config() -> ConfigDict:
+    """The chitchat recipe on the user's files."""
+    config = chitchat.get_config()
+    config.data.update({"name": "text", "max_size": 10000, "max_length": 50})
+    return config
+
+
+if __name__ == "__main__":
+    main(__file__, text_files=True)

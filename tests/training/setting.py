@@ -1,0 +1,96 @@
+"""A training problem small enough for every test."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jvae
+from jvae.data.batching import Plan, choose_buckets, epoch_plan
+from jvae.remedies import InnerLoop
+from jvae.remedies.kl_schedules import linear
+from jvae.training.parallel import MODES, Parallel
+from jvae.training.state import TrainState, create_state
+from jvae.training.steps import Corpus, DevicePlan, Step, StepSettings, make_step
+from tests.conftest import make_model, make_sentences
+
+NUM, WIDTH, BATCH = 37, 9, 4
+KEY = jax.random.key(7)
+INNER = InnerLoop(max_updates=13, window=3)
+KL_WEIGHT = linear(0.1, 50)
+
+
+class Problem(NamedTuple):
+    """A compiled step and all its arguments."""
+
+    model: jvae.VAE
+    step: Step
+    raw_step: Step
+    parallel: Parallel
+    corpus: Corpus
+    host_plan: Plan
+    plan: DevicePlan
+    state: TrainState
+    widths: tuple[int, ...]
+
+    def run(self, state: TrainState, rows) -> TrainState:
+        """Several steps; `state` survives the donation."""
+        state = jax.tree.map(jnp.copy, state)
+        for row in rows:
+            state = self.step(state, self.parallel.replicate(KEY), self.corpus, self.plan, row)
+        return state
+
+
+def make_problem(
+    mode: str = "jit",
+    num_devices: int = 1,
+    *,
+    inner: InnerLoop | None = INNER,
+    aggressive: bool = True,
+    learning_rate: float = 0.5,
+    clip_norm: float = 5.0,
+    optimiser: Any = optax.sgd,
+    **model_options,
+) -> Problem:
+    """Builds one."""
+    tokens, lengths = make_sentences(NUM, WIDTH)
+    model = make_model(**model_options)
+    widths = choose_buckets(lengths, 2).widths
+    host_plan = epoch_plan(lengths, widths, BATCH, seed=0, epoch=0, num_devices=num_devices)
+    parallel = MODES[mode](jax.local_devices()[:num_devices])
+    batch = jvae.Batch(
+        jnp.asarray(tokens[:2]), jnp.asarray(lengths[:2]), jnp.arange(2), jnp.ones(2)
+    )
+    params = jvae.init(model, batch, key=KEY)
+    make = partial(optimiser, learning_rate)
+    settings = StepSettings(widths, clip_norm=clip_norm, inner=inner)
+    raw_step = make_step(
+        model, jvae.negative_elbo(KL_WEIGHT), make(), make(), settings, parallel.sharding
+    )
+    put = parallel.replicate
+    return Problem(
+        model=model,
+        step=parallel.compile(raw_step),
+        raw_step=raw_step,
+        parallel=parallel,
+        corpus=put(Corpus(jnp.asarray(tokens), jnp.asarray(lengths))),
+        host_plan=host_plan,
+        plan=put(DevicePlan(*map(jnp.asarray, host_plan))),
+        state=put(create_state(params, make(), make(), aggressive=aggressive)),
+        widths=widths,
+    )
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+    """All arrays of a pytree, on the host."""
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_close(first: Any, second: Any, **tolerance) -> None:
+    """Same structure, same numbers."""
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for a, b in zip(leaves(first), leaves(second), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
