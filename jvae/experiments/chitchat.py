@@ -2,7 +2,7 @@
 
     python -m jvae.experiments.chitchat
 
-TODO
+TO DO
 """
 
 from ml_collections import ConfigDict

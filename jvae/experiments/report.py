@@ -1,6 +1,7 @@
 """What a finished run shows: a table, sentences, pictures."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -135,4 +136,14 @@ def draw(
 
 def save_results(workdir: Path, results: dict[str, Any], name: str = RESULTS) -> None:
     """Writes the numbers and sentences as JSON."""
-    write_atomically(workdir / name, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(_plain(results), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(workdir / name, text + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """NaN, an error bar that one sentence does not have, becomes null: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
