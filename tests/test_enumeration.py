@@ -49,7 +49,9 @@ STRINGS, ENDED = every_string()
 
 @pytest.fixture(scope="module")
 def params():
-    return jvae.init(MODEL, STRINGS, key=jax.random.key(2))
+    rng = np.random.default_rng(2)
+    shapes = jax.eval_shape(lambda key: jvae.init(MODEL, STRINGS, key=key), jax.random.key(0))
+    return jax.tree.map(lambda s: jnp.asarray(rng.uniform(-0.8, 0.8, s.shape), s.dtype), shapes)
 
 
 @pytest.fixture(scope="module")

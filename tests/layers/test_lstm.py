@@ -1,0 +1,210 @@
+"""The LSTM layer, encoder and decoder against float64 NumPy, one sentence and token at a time.
+
+The oracle is given each sentence at its own length, so that it has no padding to mask.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jvae.encoders import lstm_encoder
+from jvae.layers import LSTM, LSTMCarry, dropout, word_dropout
+from jvae.random import Stream, stream
+from tests.conftest import LATENT, VOCAB, make_batch, make_model
+
+RATES = {"dropout_in": 0.5, "dropout_out": 0.3, "word_dropout": 0.4}
+MODEL = make_model(**RATES)
+BATCH = make_batch(5, 7, seed=1)
+B, T = BATCH.targets.shape
+Z = jnp.asarray(np.random.default_rng(2).normal(size=(B, LATENT)), jnp.float32)
+KEY = jax.random.key(4)
+
+
+def random_params(init, *args):
+    """Weights in U(-0.8, 0.8), biases included, without compiling the initialisers."""
+    rng = np.random.default_rng(3)
+    shapes = jax.eval_shape(init, jax.random.key(0), *args)
+    return jax.tree.map(lambda s: jnp.asarray(rng.uniform(-0.8, 0.8, s.shape), s.dtype), shapes)
+
+
+def float64(params):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def numpy_step(params, cell, hidden, x, extra=0.0):
+    """Gates in the order input, forget, candidate, output; `extra` joins every gate."""
+    size = len(cell)
+    gates = x @ params["input"]["kernel"] + params["input"]["bias"]
+    gates = gates + hidden @ params["recurrent_kernel"] + extra
+    write, keep = sigmoid(gates[:size]), sigmoid(gates[size : 2 * size])
+    candidate, read = np.tanh(gates[2 * size : 3 * size]), sigmoid(gates[3 * size :])
+    cell = keep * cell + write * candidate
+    return cell, read * np.tanh(cell)
+
+
+def numpy_encoder(params, tokens, length):
+    cell = hidden = np.zeros(len(params["lstm"]["recurrent_kernel"]))
+    for token in tokens[: length + 1]:  # <s>, the words and </s>
+        cell, hidden = numpy_step(
+            params["lstm"], cell, hidden, params["embedding"]["embedding"][token]
+        )
+    return hidden @ params["head"]["kernel"]
+
+
+def numpy_decoder(params, z, inputs, targets, length, keep_in=None, keep_out=None):
+    """`log p(x | z)`; `keep_in` and `keep_out` multiply the embeddings and the output states."""
+    cell = z @ params["latent_to_cell"]["kernel"]
+    hidden = np.tanh(cell)
+    from_latent = z @ params["latent_to_gates"]["kernel"]
+    total = 0.0
+    for t in range(length):
+        x = params["embedding"]["embedding"][inputs[t]]
+        x = x if keep_in is None else x * keep_in[t]
+        cell, hidden = numpy_step(params["lstm"], cell, hidden, x, from_latent)
+        output = hidden if keep_out is None else hidden * keep_out[t]
+        logits = output @ params["output_kernel"]
+        total += logits[targets[t]] - np.log(np.sum(np.exp(logits)))
+    return total
+
+
+@pytest.fixture(scope="module")
+def decoder_params():
+    return random_params(MODEL.decoder.init, Z, BATCH)
+
+
+def test_the_encoder_is_the_numpy_one():
+    params = random_params(MODEL.encoder.init, BATCH)
+    apply = jax.jit(lambda p, b: MODEL.encoder.apply(p, b, key=None, train=False))
+    q = apply(params, BATCH)
+    tokens, lengths = np.asarray(BATCH.tokens), np.asarray(BATCH.lengths)
+    assert len(set(lengths.tolist())) > 2  # there is padding to mask
+    expected = np.stack([numpy_encoder(float64(params), *row) for row in zip(tokens, lengths)])
+    np.testing.assert_allclose(q.mean, expected[:, :LATENT], atol=1e-5)
+    np.testing.assert_allclose(q.log_var, expected[:, LATENT:], atol=1e-5)
+    # What stands in the padding is never read.
+    filled = jnp.where(jnp.arange(T + 1) <= BATCH.lengths[:, None], BATCH.tokens, 7)
+    assert not np.array_equal(filled, BATCH.tokens)
+    np.testing.assert_array_equal(apply(params, BATCH._replace(tokens=filled)).mean, q.mean)
+
+
+def test_the_point_encoder_has_the_mean_alone():
+    encoder = lstm_encoder(
+        vocab_size=VOCAB, latent_size=LATENT, embed_size=5, hidden_size=7, point=True
+    )
+    params = random_params(encoder.init, BATCH)
+    assert params["head"]["kernel"].shape == (7, LATENT)
+    mean = jax.jit(lambda: encoder.apply(params, BATCH, key=None, train=False).mean)()
+    rows = zip(np.asarray(BATCH.tokens), np.asarray(BATCH.lengths), strict=True)
+    expected = np.stack([numpy_encoder(float64(params), *row) for row in rows])
+    np.testing.assert_allclose(mean, expected, atol=1e-5)
+
+
+def test_the_decoder_is_the_numpy_one(decoder_params):
+    log_prob = jax.jit(lambda p, z, b: MODEL.decoder.log_prob(p, z, b, key=None, train=False))
+    expected = [
+        numpy_decoder(float64(decoder_params), *row)
+        for row in zip(
+            float64(Z),
+            np.asarray(BATCH.inputs),
+            np.asarray(BATCH.targets),
+            np.asarray(BATCH.lengths),
+            strict=True,
+        )
+    ]
+    result = log_prob(decoder_params, Z, BATCH)
+    np.testing.assert_allclose(result, expected, atol=1e-5, rtol=1e-6)
+    filled = jnp.where(jnp.arange(T + 1) <= BATCH.lengths[:, None], BATCH.tokens, 7)
+    np.testing.assert_array_equal(
+        log_prob(decoder_params, Z, BATCH._replace(tokens=filled)), result
+    )
+
+
+def test_the_training_decoder_is_the_numpy_one_under_the_same_noise(decoder_params):
+    """Dropout on the input embeddings and before the output layer, and nowhere else."""
+
+    @jax.jit
+    def training(p, z, b):
+        def keep(name: Stream, rate: float, size: int):
+            return dropout(jnp.ones((B, T, size)), rate, key=stream(KEY, name), index=b.index)
+
+        words = word_dropout(
+            b.inputs, RATES["word_dropout"], key=stream(KEY, Stream.WORD_DROPOUT), index=b.index
+        )
+        keep_in = keep(Stream.EMBEDDING_DROPOUT, RATES["dropout_in"], 5)
+        keep_out = keep(Stream.OUTPUT_DROPOUT, RATES["dropout_out"], 7)
+        log_prob = MODEL.decoder.log_prob(p, z, b, key=KEY, train=True)
+        return log_prob, words, keep_in, keep_out
+
+    log_prob, words, keep_in, keep_out = map(np.asarray, training(decoder_params, Z, BATCH))
+    assert np.any(words != BATCH.inputs)
+    expected = [
+        numpy_decoder(float64(decoder_params), *row)
+        for row in zip(
+            float64(Z),
+            words,
+            np.asarray(BATCH.targets),
+            np.asarray(BATCH.lengths),
+            keep_in,
+            keep_out,
+            strict=True,
+        )
+    ]
+    np.testing.assert_allclose(log_prob, expected, atol=1e-5, rtol=1e-6)
+
+
+def test_the_layer_step_outputs_and_last_agree():
+    layer = LSTM(3, lambda key, shape, dtype=jnp.float32: jax.random.normal(key, shape, dtype))
+    x = jnp.asarray(np.random.default_rng(5).normal(size=(2, 4, 6)), jnp.float32)
+    lengths = jnp.asarray([4, 2])
+    params = random_params(lambda key: layer.init(key, x, method="project")["params"])
+    # `project` alone creates every parameter: the recurrent kernel is set up with it.
+    assert params["recurrent_kernel"].shape == (3, 12)
+    assert params["input"]["bias"].shape == (12,)
+    rng = np.random.default_rng(6)
+    start = LSTMCarry(*(jnp.asarray(rng.normal(size=(2, 3)), jnp.float32) for _ in range(2)))
+
+    @jax.jit
+    def run(params):
+        def call(method, *args):
+            return layer.apply({"params": params}, *args, method=method)
+
+        projected = call("project", x)
+        one = call("step", start, projected[:, 0])
+        return call("outputs", start, projected), one, call("last", projected, lengths)
+
+    outputs, one, last = run(params)
+    reference = float64(params)
+    for row in range(2):
+        cell, hidden = (np.asarray(field[row], np.float64) for field in start)
+        for t in range(4):
+            cell, hidden = numpy_step(reference, cell, hidden, np.asarray(x[row, t], np.float64))
+            np.testing.assert_allclose(outputs[row, t], hidden, atol=1e-5)
+            if t == 0:
+                np.testing.assert_allclose(one.cell[row], cell, atol=1e-5)
+                np.testing.assert_allclose(one.hidden[row], hidden, atol=1e-5)
+        cell, hidden = np.zeros(3), np.zeros(3)
+        for t in range(int(lengths[row])):
+            cell, hidden = numpy_step(reference, cell, hidden, np.asarray(x[row, t], np.float64))
+        np.testing.assert_allclose(last.cell[row], cell, atol=1e-5)
+        np.testing.assert_allclose(last.hidden[row], hidden, atol=1e-5)
+
+
+def test_z_reaches_every_gate_and_the_initial_state(decoder_params):
+    """With either path of z cut, z still matters, and each gate's share is its own."""
+
+    @jax.jit
+    def gradient(params):
+        def total(p):
+            return jnp.sum(MODEL.decoder.log_prob(p, Z, BATCH, key=None, train=False))
+
+        return jax.grad(total)(params)
+
+    grads = gradient(decoder_params)
+    gates = np.asarray(grads["latent_to_gates"]["kernel"]).reshape(LATENT, 4, 7)
+    assert np.all(np.abs(gates).max(axis=(0, 2)) > 1e-4)
+    assert np.all(np.abs(grads["latent_to_cell"]["kernel"]).max(axis=0) > 1e-6)
