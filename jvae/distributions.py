@@ -6,7 +6,8 @@ as static data, which `vmap` leaves stale; BUILD_NOTES.md, "Distributions".)
 """
 
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,16 @@ from jvae.types import Array, Key
 
 class Distribution(Protocol):
     """A distribution over `[B, L]` latent vectors."""
+
+    @property
+    def mean(self) -> Array:
+        """`[B, L]`."""
+        ...
+
+    @property
+    def log_var(self) -> Array:
+        """`[B, L]`, minus infinity for no spread."""
+        ...
 
     def sample(self, keys: Key) -> Array:
         """Reparameterised draws, keys `[B]` -> `[B, L]`."""
@@ -86,7 +97,7 @@ def _gaussian_kl(q: DiagonalGaussian, p: DiagonalGaussian) -> Array:
 
 # (posterior family, prior family) -> closed form per dimension. Pairs without an entry are
 # estimated from the posterior sample (`jvae.elbo`).
-ANALYTIC_KL = {
+ANALYTIC_KL: dict[tuple[type, type], Callable[[Any, Any], Array]] = {
     (DiagonalGaussian, DiagonalGaussian): _gaussian_kl,
     (Delta, DiagonalGaussian): lambda q, p: jnp.zeros_like(q.mean),
 }

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
     tokens: Array
     lengths: Array
-    index: Array
+    index: Array  # type: ignore[assignment]  # not tuple.index
     weight: Array
 
     @property

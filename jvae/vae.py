@@ -68,14 +68,18 @@ class VAE(NamedTuple):
     latent_size: int
 
 
+def _apply(module: nn.Module, params: Params, *arguments: Any, **options: Any) -> Any:
+    return module.apply({"params": params}, *arguments, **options)
+
+
 def encoder_from_module(module: nn.Module) -> Encoder:
     """Wraps a Flax module with `__call__(batch, *, key, train) -> posterior`."""
 
     def init(key: Key, batch: Batch) -> Params:
         return module.init(key, batch, key=key, train=False).get("params", {})
 
-    def apply(params: Params, batch: Batch, *, key: Key | None, train: bool) -> Distribution:
-        return module.apply({"params": params}, batch, key=key, train=train)
+    def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> Distribution:
+        return _apply(module, params, batch, key=key, train=train)
 
     return Encoder(init, apply)
 
@@ -87,13 +91,13 @@ def decoder_from_module(module: nn.Module) -> Decoder:
         variables = module.init(key, z, batch, key=key, train=False, method="log_prob")
         return variables.get("params", {})
 
-    def log_prob(params: Params, z: Array, batch: Batch, *, key: Key | None, train: bool) -> Array:
-        return module.apply({"params": params}, z, batch, key=key, train=train, method="log_prob")
+    def log_prob(params: Params, z: Array, batch: Batch, *, key: Key, train: bool) -> Array:
+        return _apply(module, params, z, batch, key=key, train=train, method="log_prob")
 
     def start(params: Params, z: Array) -> Any:
-        return module.apply({"params": params}, z, method="start")
+        return _apply(module, params, z, method="start")
 
     def step(params: Params, carry: Any, token: Array) -> tuple[Any, Array]:
-        return module.apply({"params": params}, carry, token, method="step")
+        return _apply(module, params, carry, token, method="step")
 
     return Decoder(init, log_prob, start, step)

@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     """
 
     bucket: np.ndarray
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # not tuple.index
     weight: np.ndarray
 
 

@@ -59,7 +59,7 @@ class LSTMDecoder(nn.Module):
         self.latent_to_gates = nn.Dense(4 * self.hidden_size, use_bias=False, kernel_init=init)
         self.output_kernel = self.param("output_kernel", init, (self.hidden_size, self.vocab_size))
 
-    def log_prob(self, z: Array, batch: Batch, *, key: Key | None, train: bool) -> Array:
+    def log_prob(self, z: Array, batch: Batch, *, key: Key, train: bool) -> Array:
         """`log p(x | z)`, summed over the words and `</s>`: `[B]`, nats per sentence."""
         carry, from_latent = self.start(z)
         tokens = batch.inputs

@@ -44,7 +44,7 @@ class LSTMEncoder(nn.Module):
         heads = 1 if self.point else 2
         self.head = nn.Dense(heads * self.latent_size, use_bias=False, kernel_init=init)
 
-    def __call__(self, batch: Batch, *, key: Key | None, train: bool) -> DiagonalGaussian | Delta:
+    def __call__(self, batch: Batch, *, key: Key, train: bool) -> DiagonalGaussian | Delta:
         """The posterior over `[B, L]`. It draws no noise of its own: `key` is unused."""
         del key, train
         projected = self.lstm.project(self.embedding(batch.tokens))

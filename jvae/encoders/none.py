@@ -14,7 +14,7 @@ def no_encoder(**options) -> Encoder:
     def init(key: Key, batch: Batch) -> Params:
         return {}
 
-    def apply(params: Params, batch: Batch, *, key: Key | None, train: bool) -> DiagonalGaussian:
+    def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> DiagonalGaussian:
         nothing = jnp.zeros((batch.tokens.shape[0], 0))
         return DiagonalGaussian(nothing, nothing)
 

@@ -180,7 +180,7 @@ def evaluate(
         "kl_per_dim": terms.kl.mean(axis=0, dtype=np.float64).tolist(),
         "elbo": float(elbos.mean()),
         "elbo_se": standard_error(elbos),
-        "ppl_elbo": perplexity(-elbos.sum(), tokens),
+        "ppl_elbo": perplexity(float(-elbos.sum()), tokens),
     }
     results |= _importance(model, params, split, key, vocab_size, settings, compile)
     if latent_size == 0:

@@ -25,6 +25,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 0")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jvae", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
@@ -32,14 +39,14 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, act: Callable[[argparse.Namespace], None], text: str) -> Any:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("run", type=Path, help="run directory")
-        sub.add_argument("--seed", type=int, default=0, help="of all randomness (default 0)")
+        sub.add_argument("--seed", type=_natural, default=0, help="of all randomness (default 0)")
         sub.set_defaults(act=act)
         return sub
 
     def decoding(sub: Any, strategy: str) -> None:
         sub.add_argument("--strategy", choices=("greedy", "sample", "beam"), default=strategy)
         sub.add_argument("--temperature", type=float, default=1.0)
-        sub.add_argument("--top-k", type=int, default=0)
+        sub.add_argument("--top-k", type=_natural, default=0)
         sub.add_argument("--top-p", type=float, default=1.0)
         sub.add_argument("--beam-size", type=_positive, default=5)
         sub.add_argument("--max-length", type=_positive, default=50, help="tokens, </s> included")
@@ -48,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _evaluate, "print the table of numbers, sentences, pictures")
     evaluate.add_argument("--split", choices=("train", "valid", "test"), default="test")
     evaluate.add_argument("--iw-samples", type=_positive, help="K of IW-NLL")
-    evaluate.add_argument("--iw-sentences", type=int, help="the first so many; 0 for all")
+    evaluate.add_argument("--iw-sentences", type=_natural, help="the first so many; 0 for all")
 
     sample = command("sample", _sample, "sentences from the prior")
     sample.add_argument("-n", "--number", type=_positive, default=10)
@@ -112,9 +119,17 @@ def _how(arguments: argparse.Namespace) -> Any:
 
 
 def _sentences(path: Path) -> list[str]:
-    from jvae.data.reading import read_sentences
+    from jvae.data.files import decode, read_bytes
 
-    return read_sentences(sys.stdin.buffer if str(path) == "-" else path)
+    piped = str(path) == "-"
+    name = "standard input" if piped else str(path)
+    text = decode(sys.stdin.buffer.read() if piped else read_bytes(path), name)
+    sentences = [line.strip(" \t\r") for line in text.removesuffix("\n").split("\n")]
+    # Skipping a blank line would shift all that follows against the file.
+    for number, sentence in enumerate(sentences, start=1):
+        if not sentence.strip():
+            raise UserError(f"{name}: line {number} is blank; every line must be a sentence")
+    return sentences
 
 
 def _print_all(sentences: list[str]) -> None:

@@ -75,7 +75,7 @@ def guarded(action: Callable[[], object]) -> None:
     """Runs `action`; the user's mistakes end in one line and exit code 2, signals in theirs."""
     from jvae.training.loop import Interrupted
 
-    logging.set_verbosity(logging.WARNING)  # libraries narrate at INFO
+    logging.set_verbosity(logging.ERROR)  # libraries narrate below
 
     try:
         action()

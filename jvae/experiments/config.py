@@ -6,6 +6,7 @@ from typing import Any
 import optax
 from ml_collections import ConfigDict
 
+from jvae.data import CORPORA, TOKENIZERS
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
 from jvae.errors import UserError
@@ -24,7 +25,11 @@ FREE_FIELDS = (
     "training.num_devices",
     "training.parallel",
     "training.log_seconds",
-    "evaluation",
+    "evaluation.batch_size",
+    "evaluation.iw_samples",
+    "evaluation.iw_sentences",
+    "evaluation.memory_mb",
+    "evaluation.num_examples",
 )
 MODES_OF_MODEL = ("vae", "ae", "lm")
 
@@ -117,7 +122,7 @@ def default_config() -> ConfigDict:
             "num_examples": 10,  # sentences sampled, reconstructed, interpolated in the report
         }
     )
-    return config
+    return config.lock()  # a misspelt field in a configuration file is refused
 
 
 def _choose(table: dict[str, Any], name: str, field: str) -> Any:
@@ -145,17 +150,38 @@ def check(config: ConfigDict) -> None:
     _choose(MODES, training.parallel, "training.parallel")
     _choose(dict.fromkeys(("encoder", "joint")), training.inner_clip, "training.inner_clip")
     _choose(dict.fromkeys(("truncate", "drop")), config.data.too_long, "data.too_long")
+    _choose(CORPORA, config.data.name, "data.name")
+    _choose(TOKENIZERS, config.data.tokenizer, "data.tokenizer")
     positive = {
         "model": ("latent_size", "embed_size", "hidden_size"),
         "objective": ("num_samples", "kl_cycles", "kl_epochs"),
-        "training": ("epochs", "batch_size", "inner_max_updates", "inner_window", "clip_norm"),
-        "evaluation": ("batch_size", "mi_batch_size", "iw_samples", "memory_mb"),
+        "training": (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "clip_norm",
+            "inner_learning_rate",
+            "inner_max_updates",
+            "inner_window",
+            "patience",
+            "max_decays",
+        ),
+        "evaluation": ("batch_size", "mi_batch_size", "iw_samples", "memory_mb", "num_examples"),
         "data": ("max_buckets", "min_count"),
+    }
+    not_negative = {
+        "data": ("seed", "max_size", "max_length"),
+        "training": ("seed", "max_batches", "num_devices"),
+        "evaluation": ("iw_sentences",),
     }
     for group, fields in positive.items():
         for field in fields:
             if not config[group][field] > 0:
                 raise UserError(f"{group}.{field} = {config[group][field]} must be above 0")
+    for group, fields in not_negative.items():
+        for field in fields:
+            if not config[group][field] >= 0:
+                raise UserError(f"{group}.{field} = {config[group][field]} must be at least 0")
     for field in ("dropout_in", "dropout_out"):
         if not 0 <= model[field] < 1:
             raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
@@ -255,8 +281,6 @@ def make_control(config: ConfigDict) -> ControlSettings:
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     """The first field in which two configurations differ for a resumed run, in words, or None."""
     for group in sorted(set(old) | set(new)):
-        if group in FREE_FIELDS:
-            continue
         for field in sorted(set(old.get(group, {})) | set(new.get(group, {}))):
             before, after = old.get(group, {}).get(field), new.get(group, {}).get(field)
             if before != after and f"{group}.{field}" not in FREE_FIELDS:

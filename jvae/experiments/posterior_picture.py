@@ -46,7 +46,7 @@ def posterior_means(workdir: Path) -> tuple[str, np.ndarray, np.ndarray]:
     by_grid = jax.jit(partial(model_posterior_mean, run.model, grid=jnp.asarray(GRID), key=key))
     model_mean = collect(lambda batch: by_grid(run.params, batch), batches, number)
     terms = collect_posterior(run.model)(run.params, batches, number, key)
-    return workdir.name, model_mean, terms.mean[:, 0]
+    return workdir.name, model_mean, np.asarray(terms.mean)[:, 0]
 
 
 def main(argv: list[str]) -> None:

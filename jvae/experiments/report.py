@@ -71,7 +71,8 @@ def example_sentences(run: TrainedRun, corpus: Corpus, rows: np.ndarray) -> dict
     """Sentences from the prior, reconstructions and interpolations of test sentences."""
     key = jax.random.key(run.config.training.seed)
     number = run.config.evaluation.num_examples
-    how = Decoding(max_length=run.config.data.max_length + 1 or 50)
+    longest = run.config.data.max_length
+    how = Decoding(max_length=longest + 1 if longest else Decoding().max_length)
     examples: dict[str, Any] = {
         "prior_greedy": sample_prior(run, number, how, key=key),
         "prior_sampled": sample_prior(run, number, how._replace(strategy="sample"), key=key),

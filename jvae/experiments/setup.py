@@ -89,7 +89,11 @@ def encode_corpus(config: ConfigDict, corpus: Corpus, tokenizer: Tokenizer) -> D
     splits, rows, notes = {}, {}, list(corpus.notes)
     for name, sentences in corpus.sentences.items():
         splits[name], report, rows[name] = encode_split(
-            tokenizer, sentences, max_length=data.max_length or None, too_long=data.too_long
+            tokenizer,
+            sentences,
+            max_length=data.max_length or None,
+            too_long=data.too_long,
+            split=name,
         )
         notes.append(f"{name}: {report}")
     buckets = choose_buckets(splits["train"].lengths, data.max_buckets)
@@ -187,7 +191,7 @@ def load_run(workdir: Path) -> TrainedRun:
     model = make_model(config, tokenizer.vocab_size)
     if not (workdir / checkpoint.FOLDER).is_dir():
         raise UserError(f"{workdir} holds no checkpoint yet: let the training finish an epoch")
-    manager = checkpoint.open_checkpoints(workdir)
+    manager = checkpoint.open_checkpoints(workdir, read_only=True)
     if manager.latest_step() is None:
         raise UserError(f"{workdir} holds no checkpoint yet: let the training finish an epoch")
     like = jax.eval_shape(lambda: initial_state(config, model, tokenizer))
@@ -196,4 +200,6 @@ def load_run(workdir: Path) -> TrainedRun:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
     )
     state = checkpoint.restore(manager, like, best=True)
+    if int(state.best_epoch) == 0:  # stopped in its first epoch
+        raise UserError(f"{workdir} has not finished an epoch: the same command continues it")
     return TrainedRun(workdir, config, tokenizer, model, state.params, int(state.best_epoch))

@@ -44,7 +44,7 @@ class Decoding(NamedTuple):
 
 def _decoder(run: TrainedRun, how: Decoding) -> Callable[[Array, Key], Generated]:
     decoder, params = run.model.decoder, run.params["decoder"]
-    common = {"max_length": how.max_length, "allow_unk": how.allow_unk}
+    common: dict[str, Any] = {"max_length": how.max_length, "allow_unk": how.allow_unk}
     strategies: dict[str, Callable[[Array, Key], Generated]] = {
         "greedy": lambda z, key: greedy(decoder, params, z, **common),
         "sample": lambda z, key: sample(
@@ -118,7 +118,7 @@ def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> PosteriorT
 
 def reconstruct(run: TrainedRun, sentences: Sequence[str], how: Decoding, *, key: Key) -> list[str]:
     """Each sentence decoded from the mean of its own posterior."""
-    return decode(run, encode(run, sentences, key=key).mean, how, key=key)
+    return decode(run, np.asarray(encode(run, sentences, key=key).mean), how, key=key)
 
 
 def interpolate(

@@ -1,5 +1,7 @@
 """Schedules of the KL weight, as optax schedules: step -> weight."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import optax
 
@@ -47,7 +49,7 @@ def cyclical(
     return optax.join_schedules([cycle] * cycles + [optax.constant_schedule(end)], boundaries)
 
 
-KL_SCHEDULES = {
+KL_SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "linear": linear,
     "logistic": logistic,

@@ -14,11 +14,18 @@ from jvae.training.state import TrainState
 FOLDER = "checkpoints"
 
 
-def open_checkpoints(workdir: Path) -> ocp.CheckpointManager:
+def open_checkpoints(workdir: Path, *, read_only: bool = False) -> ocp.CheckpointManager:
     """The checkpoints of a run directory, made if there are none.
 
     Saves are synchronous: when `save` returns, the checkpoint is on disk under its final name; a
     process killed before leaves a temporary folder that nobody reads.
+
+    Args:
+      workdir: the run directory.
+      read_only: nothing is made or cleaned up, so that a run may be read while it trains.
+
+    Raises:
+      UserError: the folder cannot be made or read.
     """
     options = ocp.CheckpointManagerOptions(
         best_fn=lambda metrics: metrics["elbo"],
@@ -30,9 +37,21 @@ def open_checkpoints(workdir: Path) -> ocp.CheckpointManager:
         ),
         enable_async_checkpointing=False,
         # A save killed midway leaves such a folder; it must not gather dust.
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
+        create=not read_only,
+        save_interval_steps=0 if read_only else 1,
     )
-    return ocp.CheckpointManager(Path(workdir).absolute() / FOLDER, options=options)
+    folder = Path(workdir).absolute() / FOLDER
+    try:
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)  # orbax takes a file for a folder
+        return ocp.CheckpointManager(folder, options=options)
+    except Exception as error:
+        raise UserError(
+            f"cannot open the checkpoints in {folder}: {first_line(error)}; mend that folder, or "
+            "choose another --workdir"
+        ) from error
 
 
 def save(

@@ -51,6 +51,8 @@ def end_epoch(
       He et al. (2019), section 4.2: the aggressive phase ends for good at the first epoch in which
       the mutual information falls.
     """
+    # As precise as the state keeps them: the same figure twice is neither better nor worse.
+    elbo, mutual_information = float(jnp.float32(elbo)), float(jnp.float32(mutual_information))
     epoch = int(state.epoch) + 1
     was_aggressive = bool(state.aggressive)
     aggressive = (

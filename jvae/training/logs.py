@@ -21,16 +21,21 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     path = Path(workdir) / METRICS
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # Bytes that are no text fail as JSON, in their line.
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines(keepends=True)
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = json.loads(line)
+            if not isinstance(record, dict) or "epoch" not in record:
+                raise ValueError("not the record of an epoch")
+            records.append(record)
+        except ValueError as error:
             if number == len(lines) and not line.endswith("\n"):
                 break
             raise UserError(
-                f"{path} is damaged in line {number}: {error.msg}; delete that line to continue"
+                f"{path} is damaged in line {number}: {error}; delete that line to continue"
             ) from error
     return records
 

@@ -1,5 +1,6 @@
 """The training loop: it owns the clock, the signals and the disk; all else is pure."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jvae.data.batching import Plan
@@ -92,6 +93,11 @@ def train(
         while not finished(state, job.settings):
             state, record = _epoch(job, state, checkpoints, progress, received)
             validation = job.validate(state)
+            if not math.isfinite(validation["elbo"]):
+                raise UserError(
+                    f"the validation ELBO became non-finite after step {record['step']}; "
+                    f"{_advice(checkpoints)}"
+                )
             record |= validation
             state, decision = end_epoch(state, validation["elbo"], validation["mi"], job.settings)
             if decision.reload_best:
@@ -123,7 +129,7 @@ def _epoch(
     host_plan = job.plan(number)
     rows = len(host_plan.bucket)
     first = int(state.step) - number * rows
-    plan = job.replicate(DevicePlan(*host_plan))
+    plan = job.replicate(DevicePlan(*map(jnp.asarray, host_plan)))
     aggressive = bool(state.aggressive)
     start = time.monotonic()
     progress.start_epoch(first / rows)
@@ -131,10 +137,10 @@ def _epoch(
         if received:
             checkpoint.save(checkpoints, state, job.meta, None)
             raise Interrupted(received[0])
-        state = job.step(state, job.key, job.corpus, plan, np.int32(row))
+        state = job.step(state, job.key, job.corpus, plan, jnp.int32(row))
         if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
             totals = jax.tree.map(float, state.totals)
-            _check(state, host_plan)
+            _check(state, host_plan, checkpoints)
             progress.update(number + 1, (row + 1) / rows, totals, aggressive=aggressive)
     totals = jax.tree.map(float, state.totals)
     record = {
@@ -154,7 +160,7 @@ def _epoch(
     return state, record
 
 
-def _check(state: TrainState, plan: Plan) -> None:
+def _check(state: TrainState, plan: Plan, checkpoints: ocp.CheckpointManager) -> None:
     fault = jax.tree.map(int, state.fault)
     if fault.term == 0:
         return
@@ -162,8 +168,16 @@ def _check(state: TrainState, plan: Plan) -> None:
     where = f"step {fault.step}" + (f", inner update {fault.inner}" if fault.inner >= 0 else "")
     raise UserError(
         f"the {FAULT_TERMS[fault.term]} became non-finite at {where}, training sentences "
-        f"{sentences}; the last checkpoint is good: lower training.learning_rate or "
-        "training.clip_norm and run again"
+        f"{sentences}; {_advice(checkpoints)}"
+    )
+
+
+def _advice(checkpoints: ocp.CheckpointManager) -> str:
+    step = checkpoints.latest_step()
+    kept = "no checkpoint exists yet" if step is None else f"the checkpoint of step {step} is good"
+    return (
+        f"{kept}: lower training.learning_rate or training.clip_norm and train anew, in another "
+        "--workdir"
     )
 
 

@@ -28,7 +28,7 @@ class DevicePlan(NamedTuple):
     """`jvae.data.batching.Plan` on the device: `[M]`, `[M, B]`, `[M, B]`."""
 
     bucket: Array
-    index: Array
+    index: Array  # type: ignore[assignment]  # not tuple.index
     weight: Array
 
 

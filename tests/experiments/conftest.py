@@ -1,0 +1,57 @@
+"""One tiny finished run, shared by the tests that only read it."""
+
+import ast
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from jvae.experiments import text
+from jvae.experiments.runner import run
+from tests.experiments.setting import SIZES, write_sentences
+
+
+class Finished(NamedTuple):
+    """A run directory that must not be written to, and what made it."""
+
+    workdir: Path
+    train: Path
+    config: ConfigDict
+    results: dict[str, Any]
+    output: str
+
+
+def tiny_config(train: Path, **overrides: Any) -> ConfigDict:
+    """The configuration of `setting.command`; a double underscore is a dot."""
+    config = text.get_config()
+    sizes = dict(size.removeprefix("--config.").split("=") for size in SIZES)
+    config.update_from_flattened_dict({k: ast.literal_eval(v) for k, v in sizes.items()})
+    config.data.train = str(train)
+    config.training.epochs = 2
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
+    return config
+
+
+def run_tiny(config: ConfigDict, workdir: Path) -> tuple[dict[str, Any], str]:
+    """Results and what was shown."""
+    shown = io.StringIO()
+    results = run(config, workdir, Console(file=shown, width=120))
+    return results, shown.getvalue()
+
+
+@pytest.fixture(scope="session")
+def train(tmp_path_factory) -> Path:
+    """A file of 60 sentences."""
+    return write_sentences(tmp_path_factory.mktemp("sentences") / "train.txt")
+
+
+@pytest.fixture(scope="session")
+def finished(train, tmp_path_factory) -> Finished:
+    """A run of two epochs."""
+    config = tiny_config(train)
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    results, output = run_tiny(config, workdir)
+    return Finished(workdir, train, config, results, output)

@@ -1,0 +1,261 @@
+"""Every configuration that ships, and the way from a configuration to the library's values."""
+
+import copy
+import importlib
+import importlib.util
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import ConfigDict
+
+import jvae.experiments
+from jvae.errors import UserError
+from jvae.experiments.config import (
+    FREE_FIELDS,
+    check,
+    default_config,
+    difference,
+    make_control,
+    make_inner_loop,
+    make_kl_schedule,
+    make_model,
+)
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "experiments" / "configs").rglob("*.py"))
+EXPERIMENTS = [
+    name
+    for _, name, _ in pkgutil.iter_modules(jvae.experiments.__path__)
+    if "def get_config" in Path(jvae.experiments.__path__[0], f"{name}.py").read_text()
+]
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def overrides(command: str) -> dict[str, str]:
+    words = command.replace("\\\n", " ").split()
+    pairs = (word.split("=", 1) for word in words if word.startswith("--config."))
+    return {name.removeprefix("--config."): value for name, value in pairs}
+
+
+def test_the_lists_are_not_empty():
+    assert {"chitchat", "ptb", "synthetic", "text"} <= set(EXPERIMENTS)
+    assert len(FILES) >= 7
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_a_configuration(name):
+    module = importlib.import_module(f"jvae.experiments.{name}")
+    config = module.get_config()
+    check(config)
+    assert config.data.name == name
+    assert f"python -m jvae.experiments.{name}" in module.__doc__
+    assert module.get_config.__doc__
+    fields = config.to_dict()
+    for field in overrides(module.__doc__):
+        group, name = field.split(".")
+        assert name in fields[group], field
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_configuration_file_loads_and_says_how_to_run_it(path):
+    module = load(path)
+    config = module.get_config()
+    check(config)
+    relative = path.relative_to(ROOT)
+    assert f"--config={relative}" in module.__doc__
+    assert f"python -m jvae.experiments.{path.parent.name}" in module.__doc__
+    assert config.data.name == path.parent.name
+    assert config.to_dict().keys() == default_config().to_dict().keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_configuration_file_has_only_known_fields(path):
+    known, found = default_config().to_dict(), load(path).get_config().to_dict()
+    assert {g: set(f) for g, f in found.items()} == {g: set(f) for g, f in known.items()}
+
+
+def test_a_misspelt_field_is_refused_where_it_is_set():
+    config = default_config()
+    with pytest.raises(AttributeError, match="seed"):
+        config.training.sed = 3
+    with pytest.raises(KeyError, match="learning_rate"):
+        config.training.update({"learning_rat": 3.0})
+    with pytest.raises(TypeError):
+        config.training.epochs = "many"
+
+
+@pytest.mark.parametrize("field", FREE_FIELDS)
+def test_free_fields_may_differ_on_resume(field):
+    old, new = default_config().to_dict(), default_config().to_dict()
+    group, name = field.split(".")
+    assert name in new[group]
+    new[group][name] = "something else"
+    assert difference(old, new) is None
+
+
+def fixed_fields() -> list[str]:
+    groups = default_config().to_dict()
+    names = [f"{group}.{name}" for group, fields in groups.items() for name in fields]
+    return [name for name in names if name not in FREE_FIELDS]
+
+
+@pytest.mark.parametrize("field", fixed_fields())
+def test_every_other_field_is_named_with_both_values(field):
+    old, new = default_config().to_dict(), default_config().to_dict()
+    group, name = field.split(".")
+    new[group][name] = "changed"
+    assert difference(old, new) == f"{field} was {old[group][name]!r} and is now 'changed'"
+
+
+def test_a_field_of_another_version_is_named():
+    old = default_config().to_dict()
+    new = copy.deepcopy(old)
+    del old["model"]["prior"]
+    assert difference(old, new) == "model.prior was None and is now 'standard_normal'"
+    assert difference(new, new) is None
+
+
+def test_what_decides_the_phase_is_not_free():
+    # The batch of He's MI estimator decides when the aggressive phase ends.
+    old, new = default_config().to_dict(), default_config().to_dict()
+    new["evaluation"]["mi_batch_size"] = 64
+    assert "mi_batch_size" in difference(old, new)
+
+
+def weights(steps, **options) -> list[float]:
+    config = default_config()
+    config.objective.update(options)
+    schedule = make_kl_schedule(config, steps_per_epoch=100)
+    return [float(schedule(step)) for step in steps]
+
+
+def test_linear_counts_in_epochs():
+    found = weights([0, 100, 200, 400], kl_schedule="linear", kl_start=0.2, kl_epochs=2.0)
+    np.testing.assert_allclose(found, [0.2, 0.6, 1.0, 1.0], rtol=1e-6)
+    found = weights([0, 25, 50], kl_schedule="linear", kl_start=0.0, kl_epochs=0.5, kl_end=0.4)
+    np.testing.assert_allclose(found, [0.0, 0.2, 0.4], rtol=1e-6)
+
+
+def test_constant_is_beta():
+    assert weights([0, 999], kl_schedule="constant", kl_end=0.25) == [0.25, 0.25]
+
+
+def test_logistic_has_its_midpoint_in_epochs():
+    found = weights(
+        [0, 300, 400, 10**6],
+        kl_schedule="logistic",
+        kl_epochs=3.0,
+        kl_steepness=0.01,
+        kl_end=0.8,
+    )
+    expected = [0.8 / (1 + np.exp(3)), 0.4, 0.8 / (1 + np.exp(-1)), 0.8]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_cyclical_has_cycles_of_epochs():
+    found = weights(
+        [0, 25, 50, 99, 100, 125, 199, 200, 225, 10000],
+        kl_schedule="cyclical",
+        kl_epochs=1.0,
+        kl_cycles=2,
+        kl_ramp=0.5,
+        kl_start=0.2,
+    )
+    expected = [0.2, 0.6, 1.0, 1.0, 0.2, 0.6, 1.0, 1.0, 1.0, 1.0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["ae", "lm"])
+def test_without_a_posterior_the_kl_weighs_nothing(mode):
+    config = default_config()
+    config.model.mode = mode
+    schedule = make_kl_schedule(config, 100)
+    assert float(schedule(0)) == float(schedule(5000)) == 0.0
+
+
+def test_limits_and_inner_loop_come_from_the_configuration():
+    config = default_config()
+    assert make_inner_loop(config) is None
+    config.training.update(
+        {"epochs": 7, "patience": 3, "warm_epochs": 4, "decay": 0.3, "max_decays": 2}
+    )
+    config.training.update({"aggressive": True, "aggressive_epochs": 6, "inner_clip": "joint"})
+    config.training.update({"inner_max_updates": 8, "inner_window": 9})
+    assert tuple(make_control(config)) == (7, 3, 4, 0.3, 2, 6)
+    assert tuple(make_inner_loop(config)) == (8, 9, "joint")
+
+
+def test_a_language_model_has_no_latent():
+    config = default_config()
+    assert make_model(config, 20).latent_size == 32
+    config.model.mode = "lm"
+    assert make_model(config, 20).latent_size == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("model.mode", "vea", "did you mean 'vae'"),
+        ("model.encoder", "lsmt", "did you mean 'lstm'"),
+        ("model.decoder", "lstn", "did you mean 'lstm'"),
+        ("model.prior", "standard_norm", "did you mean 'standard_normal'"),
+        ("objective.kl_schedule", "cyclic", "did you mean 'cyclical'"),
+        ("training.optimiser", "adma", "did you mean 'adam'"),
+        ("training.inner_optimiser", "sdg", "did you mean 'sgd'"),
+        ("training.parallel", "pjit", "known are jit, pmap"),
+        ("training.inner_clip", "both", "known are encoder, joint"),
+        ("data.too_long", "trunc", "did you mean 'truncate'"),
+        ("data.name", "chichat", "did you mean 'chitchat'"),
+        ("data.tokenizer", "word", "did you mean 'words'"),
+        ("model.latent_size", 0, "above 0"),
+        ("model.hidden_size", -1, "above 0"),
+        ("objective.num_samples", 0, "above 0"),
+        ("objective.kl_epochs", 0.0, "above 0"),
+        ("training.batch_size", 0, "above 0"),
+        ("training.epochs", 0, "above 0"),
+        ("training.learning_rate", -1.0, "above 0"),
+        ("training.clip_norm", float("nan"), "above 0"),
+        ("training.seed", -1, "at least 0"),
+        ("training.max_batches", -1, "at least 0"),
+        ("training.num_devices", -1, "at least 0"),
+        ("data.max_length", -1, "at least 0"),
+        ("evaluation.num_examples", 0, "above 0"),
+        ("evaluation.iw_sentences", -1, "at least 0"),
+        ("model.dropout_in", 1.0, "below 1"),
+        ("model.dropout_out", -0.1, "at least 0"),
+        ("model.word_dropout", 1.1, "from 0 to 1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(field, value, says):
+    config = default_config()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError) as caught:
+        check(config)
+    message = str(caught.value)
+    assert message.startswith(field) and says in message and "\n" not in message
+    assert repr(value) in message or str(value) in message
+
+
+@pytest.mark.parametrize("mode", ["ae", "lm"])
+def test_aggressive_training_needs_a_posterior(mode):
+    config = default_config()
+    config.training.aggressive = True
+    check(config)
+    config.model.mode = mode
+    with pytest.raises(UserError, match=r"training.aggressive needs model.mode = 'vae'"):
+        check(config)
+
+
+def test_no_experiment_defines_flags_when_imported():
+    # Importing a configuration must not touch the command line of another.
+    assert "workdir" not in flags.FLAGS
+    assert isinstance(default_config(), ConfigDict)
