@@ -76,8 +76,10 @@ class LSTMDecoder(nn.Module):
         hidden = self.lstm.outputs(carry, projected + from_latent[:, None])
         out_key = stream(key, Stream.OUTPUT_DROPOUT)
         hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
-        log_probs = next_token_log_prob(hidden @ self.output_kernel, batch.targets)
-        return jnp.sum(jnp.where(batch.mask, log_probs, 0), axis=1)
+        # Flat rows: the kernel's gradient is then one two-dimensional product.
+        logits = hidden.reshape(-1, self.hidden_size) @ self.output_kernel
+        log_probs = next_token_log_prob(logits, batch.targets.reshape(-1))
+        return jnp.sum(jnp.where(batch.mask, log_probs.reshape(batch.mask.shape), 0), axis=1)
 
     def _streamed_log_prob(
         self, carry: LSTMCarry, projected: Array, from_latent: Array, batch: Batch

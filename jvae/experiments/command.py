@@ -1,7 +1,9 @@
 """The command line of every experiment: absl flags over an ml_collections configuration."""
 
 import re
+import runpy
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,9 +41,10 @@ def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], lis
             if text_files:
                 for split in SPLITS:
                     flags.DEFINE_string(split, "", f"file of {split} sentences, one per line")
+            for path in _config_files(argv):
+                _check_config_file(path)
             remaining = flags.FLAGS(argv)
-            config = flags.FLAGS.config
-            getattr(config, "data")  # noqa: B009  a file that failed to load says so on first use
+            getattr(flags.FLAGS.config, "data")  # noqa: B009  a failure to load shows on first use
         except (UserError, flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
             fail(_flag_error(error))
         if len(remaining) > 1:
@@ -51,12 +54,52 @@ def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], lis
     return parse
 
 
+def _config_files(argv: list[str]) -> list[str]:
+    """What `--config=FILE` or `--config FILE` names."""
+    found = [word.split("=", 1)[1] for word in argv if re.match(r"--?config=", word)]
+    pairs = zip(argv, argv[1:], strict=False)
+    return found + [path for word, path in pairs if re.fullmatch(r"--?config", word)]
+
+
+def _check_config_file(path: str) -> None:
+    """Loads a configuration file to see what is wrong with it: absl would show a traceback.
+
+    Raises:
+      UserError: names the file, and the line if there is one.
+    """
+    from jvae.experiments.config import default_config
+
+    path, _, argument = path.partition(":")  # as in ml_collections: FILE:ARGUMENT
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+        config = get_config(*[argument] if argument else []) if get_config else None
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        if not lines:
+            reason = getattr(error, "strerror", None) or _flag_error(error)
+            raise UserError(f"cannot load the configuration {path}: {reason}") from None
+        raise UserError(f"{path}, line {lines[-1]}: {_flag_error(error)}") from None
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: it needs a function get_config() that returns a ConfigDict")
+    for group, fields in default_config().items():
+        missing = [field for field in fields if field not in config.get(group, {})]
+        if missing:
+            raise UserError(
+                f"{path}: the configuration lacks {group}.{missing[0]}; let get_config() begin "
+                "with jvae.experiments.config.default_config()"
+            )
+
+
 def _flag_error(error: Exception) -> str:
-    text = " ".join(str(error).replace("\\'", "'").split())
+    # A KeyError's text is the repr of its message.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = " ".join(str(message).split())
     wrong = re.search(r"Did you mean \"(\w+)\" instead of \"(\w+)\"", text)
     if wrong:
         return f"the configuration has no field {wrong[2]!r}: did you mean {wrong[1]!r}?"
-    return text.strip("\"'")
+    return text or type(error).__name__
 
 
 def _run(argv: list[str], text_files: bool) -> None:

@@ -59,7 +59,8 @@ class LSTM(nn.Module):
 
     def project(self, x: Array) -> Array:
         """`x W + b`: `[.., E]` -> `[.., 4H]`."""
-        return self.input(x)
+        # Flat rows: the kernel's gradient is then one two-dimensional product.
+        return self.input(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], 4 * self.size)
 
     def zero_carry(self, batch_size: int) -> LSTMCarry:
         """The all-zero state, `[B, H]`."""

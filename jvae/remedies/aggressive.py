@@ -70,6 +70,8 @@ def aggressive_update(
     encoder: Params,
     opt_state: Any,
     settings: InnerLoop,
+    *,
+    active: Array,
 ) -> InnerState:
     """Encoder-only updates until the loss per token of a window is above that of the one before.
 
@@ -80,6 +82,7 @@ def aggressive_update(
       encoder: the encoder's parameters.
       opt_state: the state of the inner optimiser.
       settings: limits and stop rule.
+      active: whether the aggressive phase lasts; if not, the loop makes no turn.
 
     References:
       He et al. (2019), Lagging Inference Networks and Posterior Collapse, algorithm 1; the window
@@ -106,7 +109,6 @@ def aggressive_update(
         )
 
     zero, none = jnp.float32(0), jnp.int32(0)
-    start = InnerState(
-        encoder, opt_state, none, zero, zero, zero, jnp.float32(jnp.inf), none, jnp.bool_(False)
-    )
+    infinity = jnp.float32(jnp.inf)
+    start = InnerState(encoder, opt_state, none, zero, zero, zero, infinity, none, ~active)
     return jax.lax.while_loop(lambda state: ~state.stop, body, start)

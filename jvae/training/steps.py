@@ -165,8 +165,9 @@ def make_step(
             encoder, opt_state = _keep_if(fault == 0, new, (encoder, opt_state))
             return InnerUpdate(encoder, opt_state, sums.loss, sums.tokens, sums.sentences, fault)
 
+        active = state.aggressive & (state.fault.term == 0)
         inner = aggressive_update(
-            update, state.params["encoder"], state.inner_opt_state, settings.inner
+            update, state.params["encoder"], state.inner_opt_state, settings.inner, active=active
         )
         totals = state.totals._replace(
             inner_updates=state.totals.inner_updates + inner.updates,
@@ -212,20 +213,9 @@ def make_step(
         state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array
     ) -> TrainState:
         key = stream(key, Stream.TRAINING, state.step)
-        healthy = state.fault.term == 0
         if settings.inner is not None:
-            state = jax.lax.cond(
-                state.aggressive & healthy,
-                lambda state: inner_loop(state, key, corpus, plan, row),
-                lambda state: state,
-                state,
-            )
-        return jax.lax.cond(
-            state.fault.term == 0,
-            lambda state: outer_update(state, key, corpus, plan, row),
-            lambda state: state,
-            state,
-        )
+            state = inner_loop(state, key, corpus, plan, row)
+        return _keep_if(state.fault.term == 0, outer_update(state, key, corpus, plan, row), state)
 
     return step
 

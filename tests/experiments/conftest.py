@@ -25,12 +25,13 @@ class Finished(NamedTuple):
 
 
 def tiny_config(train: Path, **overrides: Any) -> ConfigDict:
-    """The configuration of `setting.command`; a double underscore is a dot."""
+    """The configuration of `setting.command`, less to compile; a double underscore is a dot."""
     config = text.get_config()
     sizes = dict(size.removeprefix("--config.").split("=") for size in SIZES)
     config.update_from_flattened_dict({k: ast.literal_eval(v) for k, v in sizes.items()})
     config.data.train = str(train)
-    config.training.epochs = 2
+    config.training.update({"epochs": 2, "num_devices": 1, "inner_window": 1})
+    config.data.max_buckets = 1
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     return config
 

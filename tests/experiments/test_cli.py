@@ -1,0 +1,276 @@
+"""The console script on tiny finished runs, in process."""
+
+import io
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jvae.errors import UserError
+from jvae.experiments.cli import main
+from jvae.experiments.setup import load_run
+from jvae.training.checkpoint import FOLDER
+from jvae.training.logs import read_metrics
+from tests.experiments.conftest import run_tiny, tiny_config
+
+SENTENCES = ["the cat sees a dog", "a small bird", "likes big big hears the dog cat", "dog"]
+
+
+@pytest.fixture
+def jvae(capsys):
+    """Runs a subcommand; the lines that it prints."""
+
+    def call(*arguments) -> list[str]:
+        capsys.readouterr()
+        main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out.removesuffix("\n").split("\n")
+
+    return call
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a subcommand that must fail; its one line."""
+
+    def call(*arguments) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert caught.value.code == 2 and out == ""
+        assert err.startswith("jvae: ") and err.count("\n") == 1 and err.endswith("\n"), err
+        return err.removeprefix("jvae: ")
+
+    return call
+
+
+@pytest.fixture
+def lines(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(SENTENCES) + "\n", encoding="utf-8")
+    return path
+
+
+def table(shown: str) -> dict[str, str]:
+    """Name -> figure of the printed table."""
+    rows = (line.strip().split("  ", 1) for line in shown.splitlines() if line.startswith("  "))
+    return {row[0]: row[1].strip() for row in rows if len(row) == 2}
+
+
+def without_clock(results: dict) -> dict:
+    return {k: v for k, v in results.items() if not k.endswith("_seconds")}
+
+
+def test_evaluate_finds_the_numbers_of_the_run_again(finished, jvae, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished.workdir, workdir)
+    (workdir / "results.json").unlink()
+    shown = "\n".join(jvae("evaluate", workdir))
+    results = json.loads((workdir / "results.json").read_text())
+    before = json.loads((finished.workdir / "results.json").read_text())
+    # Another number of devices: the sums differ in the last digits.
+    for name in ("iw_nll", "elbo", "kl", "rec", "shuffled_rec", "prior_rec", "ppl_iw"):
+        np.testing.assert_allclose(results[name], before[name], rtol=1e-5)
+    assert results["best_epoch"] == before["best_epoch"]
+    assert results["examples"] == before["examples"]
+    figures = table(shown)
+    assert figures["ELBO"].startswith(f"{before['elbo']:.2f} ± {before['elbo_se']:.2f}")
+    assert {"IW-NLL(5)", "KL", "MI (corpus)", "AU", "rec, shuffled z"} <= figures.keys()
+    assert "verdict:" in shown and "sentences from the prior" in shown
+    assert (workdir / "plots" / "latent_map.png").stat().st_size > 1000
+
+
+def test_evaluate_options(finished, jvae, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished.workdir, workdir)
+    options = ("--split=train", "--iw-samples=2", "--iw-sentences=4")
+    shown = "\n".join(jvae("evaluate", workdir, *options))
+    assert "text train, 54 sentences" in shown
+    assert "first 4 sentences" in table(shown)["IW-NLL(2)"]
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
+def test_sample(finished, jvae, strategy):
+    def draw(*options):
+        return jvae("sample", finished.workdir, "-n", 70, "--strategy", strategy, *options)
+
+    first, again, other = draw(), draw(), draw("--seed", 1)
+    assert first == again and len(first) == len(other) == 70
+    words = set("the a cat dog bird sees hears likes small big <unk>".split())
+    assert set(" ".join(first).split()) <= words
+    if strategy == "sample":
+        assert first != other and len(set(first)) > 30
+
+
+def test_sampling_is_the_default_and_more_sentences_begin_alike(finished, jvae):
+    few = jvae("sample", finished.workdir, "-n", 5, "--strategy", "greedy")
+    many = jvae("sample", finished.workdir, "-n", 9, "--strategy", "greedy")
+    assert many[:5] == few
+    assert jvae("sample", finished.workdir) == jvae(
+        "sample", finished.workdir, "-n", 10, "--strategy=sample", "--seed=0"
+    )
+
+
+def test_limits_of_decoding(finished, jvae):
+    # At this temperature all words are equally likely.
+    hot = ("sample", finished.workdir, "-n", 64, "--temperature", 1000)
+    assert any("<unk>" in line for line in jvae(*hot))
+    assert not any("<unk>" in line for line in jvae(*hot, "--no-unk"))
+    assert max(len(line.split()) for line in jvae(*hot, "--max-length", 3)) == 3
+    coldest = jvae("sample", finished.workdir, "-n", 16, "--top-k", 1)
+    assert coldest == jvae("sample", finished.workdir, "-n", 16, "--strategy", "greedy")
+
+
+def test_reconstruct_gives_a_line_per_line(finished, jvae, lines, monkeypatch):
+    found = jvae("reconstruct", finished.workdir, lines)
+    assert len(found) == len(SENTENCES)
+    assert found == jvae("reconstruct", finished.workdir, lines)
+    stdin = SimpleNamespace(buffer=io.BytesIO(lines.read_bytes()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert jvae("reconstruct", finished.workdir, "-") == found
+
+
+def test_interpolate(finished, jvae):
+    for path in ("linear", "spherical"):
+        ends = (SENTENCES[0], SENTENCES[2])
+        found = jvae("interpolate", finished.workdir, *ends, "--path", path, "--steps", 5)
+        assert len(found) == 5
+    assert len(jvae("interpolate", finished.workdir, *ends)) == 7
+
+
+def test_interpolation_ends_are_the_reconstructions(finished, jvae, lines):
+    found = jvae("interpolate", finished.workdir, SENTENCES[0], SENTENCES[3], "--steps", 2)
+    again = jvae("reconstruct", finished.workdir, lines)
+    assert found == [again[0], again[3]]
+
+
+def encode(jvae, run, sentences, folder):
+    source, target = folder / "in.txt", folder / "out.npz"
+    source.write_text("\n".join(sentences), encoding="utf-8")
+    (said,) = jvae("encode", run, source, "-o", target)
+    assert said == f"{target}: mean and log_var [{len(sentences)}, 2], sentences"
+    with np.load(target) as file:
+        return {name: file[name] for name in file.files}
+
+
+def test_encode(finished, jvae, tmp_path):
+    found = encode(jvae, finished.workdir, SENTENCES, tmp_path)
+    assert found["mean"].shape == found["log_var"].shape == (4, 2)
+    assert found["mean"].dtype == np.float32 and np.isfinite(found["log_var"]).all()
+    assert found["sentences"].tolist() == SENTENCES
+    assert len({tuple(row) for row in found["mean"]}) == 4, "different sentences differ"
+
+
+def test_a_sentence_is_encoded_alike_in_any_company(finished, jvae, tmp_path):
+    together = encode(jvae, finished.workdir, SENTENCES, tmp_path)
+    turned = encode(jvae, finished.workdir, SENTENCES[::-1], tmp_path)
+    many = encode(jvae, finished.workdir, SENTENCES * 40, tmp_path)
+    for name in ("mean", "log_var"):
+        np.testing.assert_allclose(turned[name][::-1], together[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(many[name][-4:], together[name], rtol=1e-5, atol=1e-6)
+        for row, sentence in enumerate(SENTENCES[1:], start=1):
+            alone = encode(jvae, finished.workdir, [sentence], tmp_path)
+            np.testing.assert_allclose(alone[name][0], together[name][row], rtol=1e-5, atol=1e-6)
+
+
+def test_subcommands_write_nothing_into_the_run(finished, jvae, lines, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished.workdir, workdir)
+    # As if the run were just saving: a reader must not sweep this up.
+    (workdir / FOLDER / "999.orbax-checkpoint-tmp").mkdir()
+    before = sorted(str(path) for path in workdir.rglob("*"))
+    jvae("sample", workdir, "-n", 1)
+    jvae("reconstruct", workdir, lines)
+    assert sorted(str(path) for path in workdir.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sample", "RUN", "-n", "0"], "0 must be at least 1"),
+        (["sample", "RUN", "-n", "x"], "invalid _positive value: 'x'"),
+        (["sample", "RUN", "--temperature", "0"], "--temperature=0.0 must be above 0"),
+        (["sample", "RUN", "--top-p", "1.5"], "--top-p=1.5"),
+        (["sample", "RUN", "--top-k", "-1"], "-1 must be at least 0"),
+        (["sample", "RUN", "--strategy", "magic"], "magic"),
+        (["sample"], "run"),
+        (["smaple", "RUN"], "smaple"),
+        ([], "command"),
+        (["interpolate", "RUN", "a", "b", "--steps", "1"], "1 interpolation steps"),
+        (["interpolate", "RUN", "a", " "], "sentence is empty"),
+        (["evaluate", "RUN", "--iw-sentences", "-3"], "-3 must be at least 0"),
+        (["evaluate", "RUN", "--split", "dev"], "dev"),
+        (["reconstruct", "RUN", "/nowhere/x.txt"], "/nowhere/x.txt: no such file"),
+        (["reconstruct", "RUN", "BLANK"], "blank.txt: line 2 is blank"),
+        (["encode", "RUN", "BINARY", "-o", "x.npz"], "line 2, byte offset 6"),
+        (["encode", "RUN", "EMPTY", "-o", "x.npz"], "empty.txt: empty file"),
+        (["encode", "RUN", "GOOD", "-o", "/nowhere/x.npz"], "cannot write /nowhere/x.npz"),
+    ],
+)
+def test_mistakes_end_in_one_line(finished, refused, tmp_path, arguments, says):
+    contents = {"blank": b"a cat\n\na dog\n", "binary": b"a cat\n\xff\n", "empty": b"", "good": b"a"}
+    names = {"RUN": finished.workdir}
+    for name, content in contents.items():
+        names[name.upper()] = tmp_path / f"{name}.txt"
+        names[name.upper()].write_bytes(content)
+    message = refused(*(names.get(argument, argument) for argument in arguments))
+    assert says in message
+
+
+def test_language_model(finished, jvae, refused, lines, tmp_path):
+    config = tiny_config(finished.train, model__mode="lm", training__aggressive=False)
+    results, shown = run_tiny(config, tmp_path / "lm")
+    # Without a latent one sample is exact, and the bound is tight.
+    assert results["iw_samples"] == 1
+    np.testing.assert_allclose(results["iw_nll"], -results["elbo"], rtol=1e-5)
+    np.testing.assert_allclose(results["rec"], -results["elbo"], rtol=1e-6)
+    np.testing.assert_allclose(
+        results["ppl_elbo"],
+        np.exp(-results["elbo"] * results["sentences"] / results["tokens"]),
+        rtol=1e-5,
+    )
+    figures = table(shown)
+    assert {"IW-NLL(1)", "PPL (IW)", "ELBO", "PPL (ELBO)", "rec"} <= figures.keys()
+    assert not {"KL", "AU", "MI (batch)", "rec, prior z"} & figures.keys()
+    assert "verdict" not in shown and "reconstructions" not in shown
+    again = table("\n".join(jvae("evaluate", tmp_path / "lm")))
+    assert again["ELBO"] == figures["ELBO"]
+    assert len(set(jvae("sample", tmp_path / "lm", "-n", 20))) > 5
+    for arguments in (
+        ("encode", tmp_path / "lm", lines, "-o", tmp_path / "x.npz"),
+        ("reconstruct", tmp_path / "lm", lines),
+        ("interpolate", tmp_path / "lm", "a", "b"),
+    ):
+        assert "is a language model: it has no latent" in refused(*arguments)
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_autoencoder(finished, jvae, lines, tmp_path):
+    config = tiny_config(finished.train, model__mode="ae", training__aggressive=False)
+    results, shown = run_tiny(config, tmp_path / "ae")
+    figures = table(shown)
+    assert {"rec", "AU", "rec, shuffled z"} <= figures.keys()
+    assert not {"KL", "ELBO", "PPL (ELBO)", "MI (batch)", "rec, prior z"} & figures.keys()
+    assert not any(name.startswith("IW") for name in figures)
+    assert not {"kl", "elbo", "iw_nll", "verdict"} & results.keys()
+    assert "nan" not in shown.lower().replace("nats", "")
+    history = read_metrics(tmp_path / "ae")
+    assert all(record["train_kl"] == 0 and record["kl_weight"] == 0 for record in history)
+    again = table("\n".join(jvae("evaluate", tmp_path / "ae")))
+    assert again["rec"] == figures["rec"]
+    assert len(jvae("reconstruct", tmp_path / "ae", lines)) == 4
+    assert len(jvae("sample", tmp_path / "ae", "-n", 3)) == 3
+    found = encode(jvae, tmp_path / "ae", SENTENCES, tmp_path)
+    assert np.isneginf(found["log_var"]).all(), "a point mass has no spread"
+
+
+def test_a_run_is_loaded_from_its_best_epoch(finished):
+    history = read_metrics(finished.workdir)
+    best = max(history, key=lambda record: record["elbo"])["epoch"]
+    assert load_run(finished.workdir).epoch == best == finished.results["best_epoch"]
+    with pytest.raises(UserError, match="is not a run directory"):
+        load_run(finished.workdir / "nothing")
