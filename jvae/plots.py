@@ -58,7 +58,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], path: PathLike) -> Non
             ax.set_ylim(bottom=0)
             ax.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         if unit not in names.values():
-            ax.legend(frameon=False)
+            ax.legend(loc="best", facecolor="white", framealpha=0.8, edgecolor="none")
     for ax in axes[len(panels) :]:
         ax.remove()
     if history:

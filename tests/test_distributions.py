@@ -52,7 +52,7 @@ def test_a_row_is_drawn_from_its_own_key():
     z = Q.sample(KEYS)
     swapped = jax.tree.map(lambda field: field[::-1], Q).sample(KEYS[::-1])
     np.testing.assert_array_equal(swapped, z[::-1])
-    np.testing.assert_array_equal(jax.jit(lambda k: Q.sample(k))(KEYS), z)
+    np.testing.assert_allclose(jax.jit(lambda k: Q.sample(k))(KEYS), z, rtol=1e-5)
 
 
 def test_samples_are_reparameterised():

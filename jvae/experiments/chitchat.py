@@ -2,7 +2,14 @@
 
     python -m jvae.experiments.chitchat
 
-TO DO
+Trains a small LSTM VAE with aggressive inference-network updates in minutes on two CPU cores; what
+it prints is in `experiments/results/chitchat.md`. To keep it short, an "epoch" is 100 random batches
+of 32 sentences, not a pass over all 150,000, and the inner loop makes at most 10 updates with a
+window of 5, where He et al. (2019) allow 100 with a window of 15. The KL weight rises from 0.05 to
+1 over 11 of the 12 epochs.
+
+For the real thing: `--config.training.max_batches=0 --config.training.inner_window=15
+--config.training.inner_max_updates=100 --config.model.hidden_size=512`, on a GPU or TPU.
 """
 
 from ml_collections import ConfigDict
@@ -12,34 +19,35 @@ from jvae.experiments.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """A small model and a short schedule, for two CPU cores."""
+    """A small model and a short schedule."""
     config = default_config()
-    config.data.update({"name": "chitchat", "max_size": 6000, "max_buckets": 3})
+    config.data.update({"name": "chitchat", "max_size": 5000, "max_buckets": 3})
     config.model.update(
         {
             "latent_size": 16,
             "embed_size": 96,
-            "hidden_size": 192,
-            "dropout_in": 0.2,
+            "hidden_size": 128,
+            "dropout_in": 0.4,
             "dropout_out": 0.2,
             "init_scale": 0.08,
         }
     )
-    config.objective.update({"kl_start": 0.1, "kl_epochs": 4.0})
+    config.objective.update({"kl_start": 0.05, "kl_epochs": 11.0})
     config.training.update(
         {
-            "epochs": 8,
-            "batch_size": 64,
-            "max_batches": 40,
+            "epochs": 12,
+            "batch_size": 32,
+            "max_batches": 100,
             "optimiser": "adam",
-            "learning_rate": 2e-3,
-            "inner_optimiser": "adam",
-            "inner_learning_rate": 2e-3,
+            "learning_rate": 4e-3,
             "aggressive": True,
-            "aggressive_epochs": 3,
+            "inner_optimiser": "adam",
+            "inner_learning_rate": 3e-3,
+            "inner_window": 5,
+            "inner_max_updates": 10,
         }
     )
-    config.evaluation.update({"iw_samples": 50, "iw_sentences": 200})
+    config.evaluation.update({"iw_samples": 500, "iw_sentences": 200})
     return config
 
 

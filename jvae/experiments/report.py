@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from jvae import plots
 from jvae.data import Corpus
 from jvae.evaluation.corpus import PosteriorTerms
-from jvae.experiments.setup import RESULTS, TrainedRun
+from jvae.experiments.setup import TrainedRun
 from jvae.experiments.use import Decoding, interpolate, reconstruct, sample_prior
 from jvae.training.logs import write_atomically
 
@@ -117,9 +118,13 @@ def print_examples(console: Console, examples: dict[str, Any]) -> None:
 
 
 def draw(
-    workdir: Path, history: list[dict[str, Any]], results: dict[str, Any], terms: PosteriorTerms
+    workdir: Path,
+    history: list[dict[str, Any]],
+    results: dict[str, Any],
+    terms: PosteriorTerms,
+    labels: Sequence[str] | None,
 ) -> list[Path]:
-    """The pictures of a run directory."""
+    """The pictures of a run directory; the map of the means is coloured by `labels`, if any."""
     folder = workdir / "plots"
     folder.mkdir(exist_ok=True)
     paths = []
@@ -131,11 +136,11 @@ def draw(
             paths.append(folder / "kl_per_dimension.png")
             plots.kl_per_dimension(np.asarray(results["kl_per_dim"]), paths[-1])
         paths.append(folder / "latent_map.png")
-        plots.latent_map(terms.mean, paths[-1])
+        plots.latent_map(terms.mean, paths[-1], labels)
     return paths
 
 
-def save_results(workdir: Path, results: dict[str, Any], name: str = RESULTS) -> None:
+def save_results(workdir: Path, results: dict[str, Any], name: str) -> None:
     """Writes the numbers and sentences as JSON."""
     text = json.dumps(_plain(results), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(workdir / name, text + "\n")

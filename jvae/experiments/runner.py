@@ -36,6 +36,7 @@ from jvae.experiments.config import (
     make_optimisers,
 )
 from jvae.experiments.setup import (
+    RESULTS,
     TOKENIZER,
     Data,
     TrainedRun,
@@ -230,8 +231,11 @@ def evaluate_run(
     title = f"{data.corpus.name} {split}, {results['sentences']:,} sentences, epoch {trained.epoch}"
     report.print_table(console, title, results)
     report.print_examples(console, results["examples"])
-    report.save_results(trained.workdir, results)
-    report.draw(trained.workdir, history, results, terms)
+    name = RESULTS if split == "test" else f"results-{split}.json"
+    report.save_results(trained.workdir, results, name)
+    labels = data.corpus.labels
+    kept = [labels[split][row] for row in data.rows[split]] if labels else None
+    report.draw(trained.workdir, history, results, terms, kept)
     return results
 
 

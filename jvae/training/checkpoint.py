@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -38,9 +39,7 @@ def open_checkpoints(workdir: Path, *, read_only: bool = False) -> ocp.Checkpoin
         enable_async_checkpointing=False,
         # A save killed midway leaves such a folder; it must not gather dust.
         cleanup_tmp_directories=not read_only,
-        read_only=read_only,
-        create=not read_only,
-        save_interval_steps=0 if read_only else 1,
+        create=not read_only,  # orbax has a read_only option, which warns on the terminal
     )
     folder = Path(workdir).absolute() / FOLDER
     try:
@@ -72,7 +71,9 @@ def save(
     step = int(state.step)
     if manager.latest_step() == step:
         return
-    items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+    # Orbax refuses arrays without elements, which a model without a latent has: one zero for each.
+    filled = jax.tree.map(lambda leaf: leaf if leaf.size else jnp.zeros(1, leaf.dtype), state)
+    items = ocp.args.Composite(state=ocp.args.StandardSave(filled), meta=ocp.args.JsonSave(meta))
     metrics = {"elbo": -math.inf if elbo is None else elbo}
     try:
         manager.save(step, args=items, metrics=metrics, force=True)
@@ -105,8 +106,16 @@ def restore(manager: ocp.CheckpointManager, like: TrainState, *, best: bool = Fa
       UserError: the checkpoint cannot be read.
     """
     step = manager.best_step() if best else manager.latest_step()
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    return _restore(manager, step, state=ocp.args.StandardRestore(target)).state
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape if leaf.size else (1,), leaf.dtype, sharding=leaf.sharding
+        ),
+        like,
+    )
+    state = _restore(manager, step, state=ocp.args.StandardRestore(target)).state
+    return jax.tree.map(
+        lambda leaf, saved: saved if leaf.size else jnp.zeros(leaf.shape, leaf.dtype), like, state
+    )
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:

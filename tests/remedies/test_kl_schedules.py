@@ -74,9 +74,9 @@ def test_cyclical_defaults_are_those_of_the_source():
 
 
 def test_all_schedules_are_listed():
-    assert KL_SCHEDULES == {
+    assert {
         "constant": constant,
         "linear": linear,
         "logistic": logistic,
         "cyclical": cyclical,
-    }
+    } == KL_SCHEDULES

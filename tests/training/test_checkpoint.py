@@ -27,7 +27,7 @@ def make_state(step: int, size: int = 5) -> TrainState:
 
     params = {
         "encoder": {"lstm": {"w": some(size, 3)}},
-        "decoder": {"w": some(size)},
+        "decoder": {"w": some(size), "from_latent": some(0, size)},
         "prior": {},
     }
     state = create_state(params, optax.adam(0.1), optax.sgd(0.1), aggressive=True)
@@ -108,7 +108,9 @@ def test_a_reader_leaves_a_save_in_progress_alone(manager, tmp_path):
     reader = open_checkpoints(tmp_path, read_only=True)
     assert reader.latest_step() == 10 and temporary.is_dir()
     # The run itself, when it resumes, sweeps up what a kill has left.
-    assert open_checkpoints(tmp_path).latest_step() == 10 and not temporary.exists()
+    again = open_checkpoints(tmp_path)
+    again.close()  # waits for the sweep
+    assert again.latest_step() == 10 and not temporary.exists()
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):

@@ -1,0 +1,197 @@
+"""What every encoder, decoder and prior of the dictionaries must do, and every model of them."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jvae
+from jvae.decoders import DECODERS
+from jvae.encoders import ENCODERS
+from jvae.priors import PRIORS
+from jvae.random import example_keys
+from jvae.types import Batch
+from tests.conftest import LATENT, VOCAB, make_batch
+
+SIZES = {
+    "vocab_size": VOCAB,
+    "embed_size": 5,
+    "hidden_size": 7,
+    "init_scale": 0.5,
+    "embed_init_scale": 0.5,
+}
+BATCH = make_batch(4, 6)
+B, T = BATCH.targets.shape
+KEY = jax.random.key(6)
+KEYS = example_keys(KEY, BATCH.index)
+WIDE = BATCH._replace(tokens=jnp.pad(BATCH.tokens, ((0, 0), (0, 3))))
+
+
+def make_latents(size: int):
+    return jnp.asarray(np.random.default_rng(1).normal(size=(B, size)), jnp.float32)
+
+
+def latent_size_of(encoder: jvae.Encoder) -> int:
+    """L, or 0 of an encoder that has no latent."""
+
+    def sample(key):
+        params = encoder.init(key, BATCH)
+        return encoder.apply(params, BATCH, key=key, train=False).sample(KEYS)
+
+    return jax.eval_shape(sample, KEY).shape[1]
+
+
+def assert_finite(tree):
+    for leaf in jax.tree.leaves(tree):
+        assert np.all(np.isfinite(leaf))
+
+
+def assert_close(tree, expected):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), tree, expected)
+
+
+def assert_key_decides(init):
+    """The same parameters from the same key, others from another."""
+    first, again, other = init(KEY), init(KEY), init(jax.random.key(7))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    for ours, theirs in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True):
+        assert not np.array_equal(ours, theirs)
+    assert_finite(first)
+    return first
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoder(name):
+    encoder = ENCODERS[name](**SIZES, latent_size=LATENT)
+    size = latent_size_of(encoder)
+    params = assert_key_decides(jax.jit(lambda key: encoder.init(key, BATCH)))
+
+    @partial(jax.jit, static_argnames="train")
+    def apply(params, batch: Batch, key, train: bool):
+        q = encoder.apply(params, batch, key=key, train=train)
+        z = q.sample(example_keys(KEY, batch.index))
+        return q, z, q.log_prob(z)
+
+    q, z, log_prob = apply(params, BATCH, None, False)
+    assert z.shape == (B, size)
+    assert log_prob.shape == (B,)
+    assert_finite((q, z, log_prob))
+    # Neither the key (outside training), nor padding, nor the other sentences matter.
+    assert_close(apply(params, WIDE, KEY, False), (q, z, log_prob))
+    reversed_batch = jax.tree.map(lambda field: field[::-1], BATCH)
+    assert_close(apply(params, reversed_batch, None, False)[1], z[::-1])
+    # Deterministic in training too, given the key.
+    assert_finite(apply(params, BATCH, KEY, True)[1:])
+    assert_close(apply(params, BATCH, KEY, True), apply(params, BATCH, KEY, True))
+
+    def total(params):
+        return jnp.sum(jnp.square(apply(params, BATCH, KEY, True)[1]))
+
+    grads = jax.jit(jax.grad(total))(params)
+    assert_finite(grads)
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("size", [LATENT, 0])
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoder(name, size):
+    decoder = DECODERS[name](**SIZES, latent_size=size)
+    z = make_latents(size)
+    params = assert_key_decides(jax.jit(lambda key: decoder.init(key, z, BATCH)))
+
+    @partial(jax.jit, static_argnames="train")
+    def log_prob(params, z, batch: Batch, key, train: bool):
+        return decoder.log_prob(params, z, batch, key=key, train=train)
+
+    result = log_prob(params, z, BATCH, None, False)
+    assert result.shape == (B,)
+    assert_finite(result)
+    assert np.all(result < 0)
+    assert_close(log_prob(params, z, WIDE, KEY, False), result)
+    reversed_batch = jax.tree.map(lambda field: field[::-1], BATCH)
+    assert_close(log_prob(params, z[::-1], reversed_batch, None, False), result[::-1])
+    # Mapped over samples.
+    mapped = jax.jit(jax.vmap(lambda z: log_prob(params, z, BATCH, None, False)))
+    assert_close(mapped(jnp.stack([z, -z]))[0], result)
+    # Token by token.
+    carry, total = decoder.start(params, z), np.zeros(B)
+    step = jax.jit(decoder.step)
+    for t in range(T):
+        carry, logits = step(params, carry, BATCH.inputs[:, t])
+        assert logits.shape == (B, VOCAB)
+        chosen = jax.nn.log_softmax(logits)[np.arange(B), BATCH.targets[:, t]]
+        total += np.where(BATCH.mask[:, t], chosen, 0)
+    assert_close(result, total)
+    # In training: deterministic given the key, with finite gradients.
+    value_and_grad = jax.jit(
+        jax.value_and_grad(
+            lambda params, z: jnp.sum(log_prob(params, z, BATCH, KEY, True)), argnums=(0, 1)
+        )
+    )
+    first = value_and_grad(params, z)
+    assert_finite(first)
+    jax.tree.map(np.testing.assert_array_equal, first, value_and_grad(params, z))
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(first) if leaf.size)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_prior(name):
+    prior = PRIORS[name](latent_size=LATENT)
+    params = assert_key_decides(prior.init)
+    z = make_latents(LATENT)
+
+    @jax.jit
+    def run(params, z):
+        p = prior.distribution(params)
+        log_prob = p.log_prob(z)
+        return log_prob, jax.grad(lambda z: jnp.sum(p.log_prob(z)))(z), p.sample(KEYS[:1])
+
+    log_prob, gradient, sample = run(params, z)
+    assert log_prob.shape == (B,)
+    assert gradient.shape == (B, LATENT)
+    assert sample.shape == (1, LATENT)
+    assert_finite((log_prob, gradient, sample))
+    if name == "standard_normal":
+        expected = -0.5 * np.sum(np.square(z) + np.log(2 * np.pi), axis=1)
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("names", itertools.product(ENCODERS, DECODERS, PRIORS), ids="-".join)
+def test_every_model_has_an_elbo_a_gradient_and_importance_weights(names):
+    encoder = ENCODERS[names[0]](**SIZES, latent_size=LATENT)
+    size = latent_size_of(encoder)
+    model = jvae.VAE(
+        encoder,
+        DECODERS[names[1]](**SIZES, latent_size=size),
+        PRIORS[names[2]](latent_size=size),
+        size,
+    )
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda key: jvae.init(model, BATCH, key=key), KEY)
+    assert set(shapes) == {"encoder", "decoder", "prior"}
+    params = jax.tree.map(lambda s: jnp.asarray(rng.uniform(-0.5, 0.5, s.shape), s.dtype), shapes)
+
+    @jax.jit
+    def run(params):
+        def loss(params):
+            terms = jvae.elbo(model, params, BATCH, key=KEY, train=True)
+            return -jnp.sum(terms.elbo), terms
+
+        (_, terms), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        bound, _ = jvae.iw_log_likelihood(
+            model, params, BATCH, key=KEY, num_samples=4, chunk_size=2
+        )
+        return terms, grads, bound
+
+    terms, grads, bound = run(params)
+    assert terms.log_likelihood.shape == terms.total_kl.shape == terms.elbo.shape == (B,)
+    assert bound.shape == (B,)
+    assert_finite((terms, grads, bound))
+    assert jax.tree.structure(grads) == jax.tree.structure(params)
+    if terms.analytic:
+        assert np.all(terms.total_kl >= 0)
+    # The parameters of every part are learnt.
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads) if leaf.size)
