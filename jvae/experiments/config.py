@@ -98,6 +98,7 @@ def default_config() -> ConfigDict:
             "clip_norm": 5.0,
             "aggressive": False,
             "aggressive_epochs": 100,  # the phase lasts at most so long
+            "aggressive_min_epochs": 0,  # and at least so long, whatever the MI
             "inner_optimiser": "sgd",
             "inner_learning_rate": 1.0,
             "inner_max_updates": 100,
@@ -275,6 +276,7 @@ def make_control(config: ConfigDict) -> ControlSettings:
         decay=options.decay,
         max_decays=options.max_decays,
         aggressive_epochs=options.aggressive_epochs,
+        aggressive_min_epochs=options.aggressive_min_epochs,
     )
 
 

@@ -17,6 +17,8 @@ class ControlSettings(NamedTuple):
       decay: what a cut multiplies the learning rate by.
       max_decays: the run ends at so many cuts.
       aggressive_epochs: the aggressive phase lasts at most so long, whatever the MI.
+      aggressive_min_epochs: it lasts at least so long. While the KL weight rises the mutual
+        information may fall although the inference network still lags.
     """
 
     epochs: int = 100
@@ -25,6 +27,7 @@ class ControlSettings(NamedTuple):
     decay: float = 0.5
     max_decays: int = 5
     aggressive_epochs: int = 100
+    aggressive_min_epochs: int = 0
 
 
 class Decision(NamedTuple):
@@ -57,7 +60,10 @@ def end_epoch(
     was_aggressive = bool(state.aggressive)
     aggressive = (
         was_aggressive
-        and mutual_information >= float(state.previous_mi)
+        and (
+            mutual_information >= float(state.previous_mi)
+            or epoch < settings.aggressive_min_epochs
+        )
         and epoch < settings.aggressive_epochs
     )
     is_best = elbo > float(state.best_elbo)
