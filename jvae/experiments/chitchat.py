@@ -3,11 +3,11 @@
     python -m jvae.experiments.chitchat
 
 Trains a small LSTM VAE with aggressive inference-network updates in minutes on two CPU cores; what
-it prints is in `experiments/results/chitchat.md`. To keep it short, an "epoch" is 100 random batches
-of 32 sentences, not a pass over all 150,000, and the inner loop makes at most 10 updates with a
-window of 5, where He et al. (2019) allow 100 with a window of 15. The KL weight rises from 0.05 to
-1 over 10 of the 11 epochs, and the aggressive phase lasts throughout: ended earlier, it leaves a
-latent that fades again.
+it prints is in `experiments/results/chitchat.md`. To keep it short, an "epoch" is 100 random
+batches of 32 sentences, not a pass over all 150,000, and the inner loop makes at most 10 updates
+with a window of 5, where He et al. (2019) allow 100 with a window of 15. The KL weight rises from
+0.05 to 1 over 10 of the 11 epochs, and the aggressive phase lasts throughout: ended earlier, it
+leaves a latent that fades again.
 
 For the real thing: `--config.training.max_batches=0 --config.training.inner_window=15
 --config.training.inner_max_updates=100 --config.model.hidden_size=512`, on a GPU or TPU.
