@@ -93,7 +93,7 @@ def latent_map(mean: ArrayLike, path: PathLike, labels: ArrayLike | None = None)
     """The two principal components of the posterior means.
 
     Args:
-      mean: `[N, L]`, posterior means. With L below 2 there is no map, and the title says so.
+      mean: `[N, L]`, posterior means. With N or L below 2 there is no map, and the title says so.
       path: of the PNG.
       labels: `[N]`, a group for each sentence; the seven largest have a colour each. Without it,
         colour is the local density of points.
@@ -101,8 +101,9 @@ def latent_map(mean: ArrayLike, path: PathLike, labels: ArrayLike | None = None)
     mean = np.asarray(mean, np.float64)
     figure = _figure(width=5.6, height=5.0)
     ax = figure.subplots()
-    if mean.shape[1] < 2:
-        ax.set_title(f"no map: the latent has {mean.shape[1]} dimension")
+    if min(mean.shape) < 2:
+        why = f"the latent has {mean.shape[1]} dimension" if len(mean) > 1 else "one sentence only"
+        ax.set_title(f"no map: {why}")
         ax.set_axis_off()
         _save(figure, path)
         return

@@ -147,11 +147,12 @@ def active_units(mean: ArrayLike, threshold: float = 0.01) -> tuple[int, np.ndar
       threshold: in squared units of z.
 
     Returns:
-      Their number, and the variances `[L]` (unbiased).
+      Their number, and the variances `[L]` (unbiased; 0 for a single sentence).
 
     Source: Burda et al. 2016, section 5.2.
     """
-    variances = np.var(_double(mean), axis=0, ddof=1)
+    means = _double(mean)
+    variances = np.var(means, axis=0, ddof=min(1, len(means) - 1))
     return int(np.sum(variances > threshold)), variances
 
 

@@ -1,6 +1,9 @@
 """Checkpoints: atomic, the last two and the best, behind five functions (orbax, v0 interface)."""
 
+import errno
 import math
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,7 @@ def save(
     items = ocp.args.Composite(state=ocp.args.StandardSave(filled), meta=ocp.args.JsonSave(meta))
     metrics = {"elbo": -math.inf if elbo is None else elbo}
     try:
+        _reserve(Path(manager.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(filled)))
         manager.save(step, args=items, metrics=metrics, force=True)
     except Exception as error:  # tensorstore reports a full disk as ValueError
         kept = manager.latest_step()
@@ -84,6 +88,19 @@ def save(
             f"cannot save checkpoint {step} in {manager.directory}: {first_line(error)}; {left}: "
             "free some space or mend the folder, then run the same command to continue"
         ) from error
+
+
+def _reserve(folder: Path, num_bytes: int) -> None:
+    """Fails if the disk has no room, before orbax does, which prints pages from its threads."""
+    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            # Some file systems cannot tell.
 
 
 def load_meta(manager: ocp.CheckpointManager) -> dict[str, Any] | None:
