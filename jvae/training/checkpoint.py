@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,16 @@ def open_checkpoints(workdir: Path, *, read_only: bool = False) -> ocp.Checkpoin
             ]
         ),
         enable_async_checkpointing=False,
-        # A save killed midway leaves such a folder; it must not gather dust.
-        cleanup_tmp_directories=not read_only,
         create=not read_only,  # orbax has a read_only option, which warns on the terminal
     )
     folder = Path(workdir).absolute() / FOLDER
     try:
         if not read_only:
             folder.mkdir(parents=True, exist_ok=True)  # orbax takes a file for a folder
+            # A save killed midway leaves such a folder; it must not gather dust. (Orbax would sweep
+            # in a thread, which prints a traceback if the process ends early.)
+            for temporary in folder.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(temporary)
         return ocp.CheckpointManager(folder, options=options)
     except Exception as error:
         raise UserError(

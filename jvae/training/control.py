@@ -61,8 +61,7 @@ def end_epoch(
     aggressive = (
         was_aggressive
         and (
-            mutual_information >= float(state.previous_mi)
-            or epoch < settings.aggressive_min_epochs
+            mutual_information >= float(state.previous_mi) or epoch < settings.aggressive_min_epochs
         )
         and epoch < settings.aggressive_epochs
     )

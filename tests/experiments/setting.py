@@ -24,10 +24,13 @@ SIZES = (
 )
 
 
+WORDS = ("the", "a", "cat", "dog", "bird", "sees", "hears", "likes", "small", "big")
+
+
 def write_sentences(path: Path, number: int = 60, *, seed: int = 0) -> Path:
     """A file of random sentences over ten words."""
     rng = np.random.default_rng(seed)
-    words = np.array("the a cat dog bird sees hears likes small big".split())
+    words = np.array(WORDS)
     lines = [" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(number)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

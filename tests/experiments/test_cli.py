@@ -14,6 +14,7 @@ from jvae.experiments.setup import load_run
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
 from tests.experiments.conftest import run_tiny, tiny_config
+from tests.experiments.setting import WORDS
 
 SENTENCES = ["the cat sees a dog", "a small bird", "likes big big hears the dog cat", "dog"]
 
@@ -100,8 +101,7 @@ def test_sample(finished, jvae, strategy):
 
     first, again, other = draw(), draw(), draw("--seed", 1)
     assert first == again and len(first) == len(other) == 70
-    words = set("the a cat dog bird sees hears likes small big <unk>".split())
-    assert set(" ".join(first).split()) <= words
+    assert set(" ".join(first).split()) <= {*WORDS, "<unk>"}
     if strategy == "sample":
         assert first != other and len(set(first)) > 30
 
@@ -212,7 +212,12 @@ def test_subcommands_write_nothing_into_the_run(finished, jvae, lines, tmp_path)
     ],
 )
 def test_mistakes_end_in_one_line(finished, refused, tmp_path, arguments, says):
-    contents = {"blank": b"a cat\n\na dog\n", "binary": b"a cat\n\xff\n", "empty": b"", "good": b"a"}
+    contents = {
+        "blank": b"a cat\n\na dog\n",
+        "binary": b"a cat\n\xff\n",
+        "empty": b"",
+        "good": b"a",
+    }
     names = {"RUN": finished.workdir}
     for name, content in contents.items():
         names[name.upper()] = tmp_path / f"{name}.txt"

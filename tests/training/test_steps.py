@@ -103,7 +103,8 @@ def test_the_compiled_inner_loop_is_the_python_loop(clip):
 
 def test_the_two_kinds_of_clipping_differ_when_active():
     results = [
-        make_problem(inner=INNER._replace(clip=clip), clip_norm=0.5) for clip in ("encoder", "joint")
+        make_problem(inner=INNER._replace(clip=clip), clip_norm=0.5)
+        for clip in ("encoder", "joint")
     ]
     first, second = (leaves(p.run(p.state, range(1)).params["encoder"]) for p in results)
     assert max(np.abs(a - b).max() for a, b in zip(first, second, strict=True)) > 1e-3
@@ -155,7 +156,9 @@ def test_one_trace_serves_all_steps_and_both_phases():
     step = jax.jit(chex.assert_max_traces(problem.raw_step, n=1))
     state = problem.state
     for row in range(4):
-        state = step(state, problem.parallel.replicate(KEY), problem.corpus, problem.plan, np.int32(row))
+        state = step(
+            state, problem.parallel.replicate(KEY), problem.corpus, problem.plan, np.int32(row)
+        )
         state = problem.parallel.replicate(state._replace(aggressive=jnp.bool_(row < 2)))
     assert int(state.step) == 4
 
