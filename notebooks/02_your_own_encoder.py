@@ -24,6 +24,7 @@ import jvae
 
 VOCAB, LATENT, EMBED = 20, 4, 16
 
+
 # %%
 def init(key, batch):
     keys = jax.random.split(key, 2)
@@ -96,8 +97,6 @@ for number in range(1000):
 
 # %%
 terms = jvae.elbo(model, params, batch, key=key, num_samples=100)
-bound, _ = jvae.iw_log_likelihood(
-    model, params, batch, key=key, num_samples=500, chunk_size=100
-)
+bound, _ = jvae.iw_log_likelihood(model, params, batch, key=key, num_samples=500, chunk_size=100)
 print(f"-ELBO {-terms.elbo.mean():.3f}   KL {terms.total_kl.mean():.3f}")
 print(f"IW-NLL(500) {-bound.mean():.3f}   entropy {jnp.log(16):.3f}")

@@ -59,7 +59,7 @@ def descend(params, grads, factor: float):
 
 
 def reference_step(problem: Problem, params, step: int, row: int, settings: InnerLoop, rate, clip):
-    """He et al.'s procedure as a Python loop: encoder until the loss stops falling, then decoder."""
+    """He et al.'s procedure as a Python loop: encoder until the loss rises, then decoder."""
     key = stream(KEY, Stream.TRAINING, step)
     previous, window_loss, window_tokens, updates = np.inf, 0.0, 0.0, 0
     current = row
