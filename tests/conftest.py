@@ -4,8 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
-# Before JAX starts: parallel code is tested on four emulated CPU devices.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Before JAX starts: parallel code is tested on four emulated CPU devices, and tiny programs are
+# compiled fast rather than well.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 CACHE = Path(tempfile.gettempdir()) / f"jvae-tests-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))

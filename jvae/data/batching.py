@@ -73,6 +73,8 @@ def choose_buckets(lengths: np.ndarray, max_buckets: int) -> Buckets:
 
 
 def _assign(lengths: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
+    if lengths.max() > widths[-1]:
+        raise ValueError(f"a sentence of {lengths.max()} tokens fits no bucket of {widths}")
     return np.searchsorted(np.asarray(widths), lengths)
 
 

@@ -12,7 +12,7 @@ from jvae.types import BOS, UNK, Array, Key
 def dropout(x: Array, rate: float, *, key: Key, index: Array) -> Array:
     """`x * keep / (1 - rate)` with one independent Bernoulli(1 - rate) `keep` per entry.
 
-    The rate is rounded to a multiple of 1/256 (0.5 is exact), and the rescaling uses the rounded
+    The rate is rounded to a multiple of 1/256 (0.5 is exact; at most 255/256), and the rescaling uses the rounded
     rate: four draws then come out of one 32-bit random word.
 
     Args:
@@ -22,7 +22,7 @@ def dropout(x: Array, rate: float, *, key: Key, index: Array) -> Array:
       index: `[B]`, the sentences' numbers. Position t of a sentence draws the same bits
         whatever the padding.
     """
-    threshold = round(256 * rate)
+    threshold = min(round(256 * rate), 255)  # something is always kept
     if threshold == 0:
         return x
     _, steps, features = x.shape

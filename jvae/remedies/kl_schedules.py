@@ -15,7 +15,8 @@ def constant(value: float = 1.0) -> Schedule:
 
 def linear(start: float, steps: int, end: float = 1.0) -> Schedule:
     """`start` to `end` in `steps` steps, then `end` (He et al., 2019: 0.1 to 1 in 10 epochs)."""
-    return optax.linear_schedule(start, end, steps)
+    # optax takes no steps for a constant at `start`.
+    return optax.linear_schedule(start, end, steps) if steps > 0 else constant(end)
 
 
 def logistic(midpoint: int, steepness: float, end: float = 1.0) -> Schedule:

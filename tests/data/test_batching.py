@@ -149,10 +149,6 @@ def test_the_corpus_plan_keeps_the_order():
     np.testing.assert_array_equal(plan.weight, [[1, 1, 1], [1, 1, 1], [1, 0, 0]])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a sentence longer than every bucket is left out of the plan without a word",
-)
 @pytest.mark.parametrize("plan", ["epoch", "corpus"])
 def test_a_sentence_that_fits_no_bucket_is_not_lost(plan):
     lengths = np.array([2, 3, 9])

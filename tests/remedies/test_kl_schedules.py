@@ -31,10 +31,6 @@ def test_linear_reaches_its_end_and_stays(start, steps, end):
     assert values(linear(start, steps, end), np.array([0, steps, 10**8]))[-1] == np.float32(end)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="linear(0.1, 0) stays at its start for ever: optax takes 0 steps for a constant",
-)
 def test_linear_in_no_steps_is_at_its_end():
     assert linear(0.1, 0)(5) == 1.0
 
