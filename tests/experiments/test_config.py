@@ -189,8 +189,9 @@ def test_limits_and_inner_loop_come_from_the_configuration():
         {"epochs": 7, "patience": 3, "warm_epochs": 4, "decay": 0.3, "max_decays": 2}
     )
     config.training.update({"aggressive": True, "aggressive_epochs": 6, "inner_clip": "joint"})
+    config.training.aggressive_min_epochs = 5
     config.training.update({"inner_max_updates": 8, "inner_window": 9})
-    assert tuple(make_control(config)) == (7, 3, 4, 0.3, 2, 6)
+    assert tuple(make_control(config)) == (7, 3, 4, 0.3, 2, 6, 5)
     assert tuple(make_inner_loop(config)) == (8, 9, "joint")
 
 

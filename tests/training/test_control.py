@@ -167,4 +167,15 @@ def test_the_script_settings_are_the_defaults():
         "decay": 0.5,
         "max_decays": 5,
         "aggressive_epochs": 100,
+        "aggressive_min_epochs": 0,
     }
+
+
+def test_a_least_length_of_the_phase_outlasts_a_falling_mi():
+    settings = ALWAYS._replace(aggressive_min_epochs=3)
+    state = new_state()
+    phases = []
+    for mi in (3.0, 2.0, 1.0, 2.0):
+        state, decision = end_epoch(state, -1.0, mi, settings)
+        phases.append((bool(state.aggressive), decision.phase_ended))
+    assert phases == [(True, False), (True, False), (False, True), (False, False)]
