@@ -97,7 +97,7 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     write_atomically(workdir / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
     model = make_model(config, tokenizer.vocab_size)
-    state = parallel.replicate(initial_state(config, model, tokenizer))
+    state = parallel.replicate(initial_state(config, model))
     say(
         f"model {config.model.mode}, {num_parameters(state.params):,} parameters, "
         f"vocabulary {tokenizer.vocab_size:,}, {parallel.num_devices} "

@@ -104,17 +104,16 @@ def encode_corpus(config: ConfigDict, corpus: Corpus, tokenizer: Tokenizer) -> D
     return Data(corpus, splits, rows, buckets, tuple(notes))
 
 
-def example_batch(tokenizer: Tokenizer) -> Batch:
+def example_batch() -> Batch:
     """The smallest batch, for the shapes of parameters."""
-    del tokenizer
     tokens = jnp.zeros((1, 2), jnp.int32)
     ones = jnp.ones(1, jnp.int32)
     return Batch(tokens, ones, jnp.zeros(1, jnp.int32), jnp.ones(1))
 
 
-def initial_state(config: ConfigDict, model: VAE, tokenizer: Tokenizer) -> TrainState:
+def initial_state(config: ConfigDict, model: VAE) -> TrainState:
     """The state before the first step, from the run's seed."""
-    params = init(model, example_batch(tokenizer), key=jax.random.key(config.training.seed))
+    params = init(model, example_batch(), key=jax.random.key(config.training.seed))
     optimiser, inner_optimiser = make_optimisers(config)
     return create_state(params, optimiser, inner_optimiser, aggressive=config.training.aggressive)
 
@@ -194,7 +193,7 @@ def load_run(workdir: Path) -> TrainedRun:
     manager = checkpoint.open_checkpoints(workdir, read_only=True)
     if manager.latest_step() is None:
         raise UserError(f"{workdir} holds no checkpoint yet: let the training finish an epoch")
-    like = jax.eval_shape(lambda: initial_state(config, model, tokenizer))
+    like = jax.eval_shape(lambda: initial_state(config, model))
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
