@@ -3,7 +3,7 @@
     python -m jvae.experiments.chitchat
 
 Trains a small LSTM VAE with aggressive inference-network updates in minutes on two CPU cores. To
-keep it short, sentences of more than 12 tokens are left out, an "epoch" is 250 random batches of 32
+keep it short, sentences of more than 12 tokens are left out, an "epoch" is 200 random batches of 32
 sentences, and the inner loop makes at most 5 updates with a window of 2, where He et al. (2019)
 allow 100 with a window of 15. The KL weight rises from 0.05 to 1 over the first 10 epochs, and the
 aggressive phase lasts throughout: ended earlier, it leaves a latent that fades again.
@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
         {
             "epochs": 11,
             "batch_size": 32,
-            "max_batches": 250,
+            "max_batches": 200,
             "optimiser": "adam",
             "learning_rate": 4e-3,
             "aggressive": True,
