@@ -1,5 +1,6 @@
 """The command line of every experiment: absl flags over an ml_collections configuration."""
 
+import errno
 import re
 import runpy
 import sys
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from jvae.errors import UserError
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 SPLITS = ("train", "valid", "test")
 
 
@@ -124,6 +126,11 @@ def guarded(action: Callable[[], object]) -> None:
         action()
     except UserError as error:
         fail(str(error))
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        fail(f"cannot write{where}: {error.strerror}; free some space, then run the command again")
     except Interrupted as stop:
         print(f"stopped by {stop}: saved; the same command continues", file=sys.stderr)
         sys.exit(128 + stop.signum)

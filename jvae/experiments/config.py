@@ -21,6 +21,9 @@ from jvae.vae import VAE
 # What may differ when a run is resumed: how long, where and how it is shown, not what it computes.
 FREE_FIELDS = (
     "data.dir",
+    "data.train",  # where the sentences lie; that they are the same is told by their fingerprint
+    "data.valid",
+    "data.test",
     "training.epochs",
     "training.num_devices",
     "training.parallel",

@@ -21,7 +21,7 @@ from jvae.data import (
 )
 from jvae.data.batching import Buckets, choose_buckets
 from jvae.errors import UserError
-from jvae.experiments.config import default_config, make_model, make_optimisers
+from jvae.experiments.config import check, default_config, make_model, make_optimisers
 from jvae.objectives import init
 from jvae.training import checkpoint
 from jvae.training.logs import write_atomically
@@ -151,6 +151,10 @@ def load_config(workdir: Path) -> ConfigDict:
         config.update(stored)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {checkpoint.first_line(error)}") from error
+    try:
+        check(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return config
 
 

@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,34 +69,73 @@ class MetricsLog:
 
     def __init__(self, workdir: Path, epochs_done: int):
         """Opens the log of a run that has finished `epochs_done` epochs."""
-        # Imported here: TensorBoard support costs start-up time that inference does not need.
-        from tensorboardX import SummaryWriter
-
         self._path = Path(workdir) / METRICS
         self.history = [r for r in read_metrics(workdir) if r["epoch"] <= epochs_done]
         write_atomically(self._path, "".join(_line(record) for record in self.history))
-        self._board = SummaryWriter(str(workdir), purge_step=epochs_done + 1, write_to_disk=True)
+        with _needs_space(Path(workdir)):
+            self._board = Board(workdir, epochs_done + 1)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Appends an epoch."""
+        """Appends an epoch.
+
+        Raises:
+          UserError: the folder is full or not writable.
+        """
         self.history.append(record)
-        try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(_line(record))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self._path}: {error.strerror}; free some space"
-            ) from error
-        for name, value in record.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(name, value, record["epoch"])
-        self._board.flush()
+        with _needs_space(self._path), open(self._path, "a", encoding="utf-8") as file:
+            file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+        with _needs_space(self._path.parent):
+            self._board.write(record)
 
     def close(self) -> None:
-        """Flushes TensorBoard."""
+        """Closes the TensorBoard file."""
         self._board.close()
+
+
+class Board:
+    """A TensorBoard file, written at once.
+
+    tensorboardX's own SummaryWriter writes from a thread, which dies of a full disk and leaves its
+    caller waiting.
+    """
+
+    def __init__(self, folder: Path, first_epoch: int):
+        """TensorBoard forgets what earlier files of the folder say of `first_epoch` and later."""
+        # Imported here: it costs start-up time that inference does not need.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._events = EventsWriter(str(Path(folder) / "events"))
+        start = SessionLog(status=SessionLog.START)
+        self._events.write_event(Event(wall_time=time.time(), step=first_epoch, session_log=start))
+        self._events.flush()
+
+    def write(self, record: dict[str, Any]) -> None:
+        """The numbers of an epoch."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in record.items():
+            if isinstance(value, int | float):
+                event = Event(
+                    wall_time=time.time(), step=record["epoch"], summary=scalar(name, value)
+                )
+                self._events.write_event(event)
+        self._events.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._events.close()
+
+
+@contextmanager
+def _needs_space(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; free some space") from error
 
 
 def _line(record: dict[str, Any]) -> str:

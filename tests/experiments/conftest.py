@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from jvae.errors import UserError
 from jvae.experiments import text
 from jvae.experiments.runner import run
 from tests.experiments.setting import SIZES, write_sentences
@@ -41,6 +42,15 @@ def run_tiny(config: ConfigDict, workdir: Path) -> tuple[dict[str, Any], str]:
     shown = io.StringIO()
     results = run(config, workdir, Console(file=shown, width=120))
     return results, shown.getvalue()
+
+
+def refused(config, workdir: Path) -> str:
+    """The message of a run that must fail."""
+    with pytest.raises(UserError) as caught:
+        run_tiny(config, workdir)
+    message = str(caught.value)
+    assert "\n" not in message and message
+    return message
 
 
 @pytest.fixture(scope="session")

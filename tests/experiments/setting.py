@@ -65,3 +65,11 @@ def numbers(workdir: Path) -> tuple[list[dict], dict]:
     for name in ("train_seconds", "evaluation_seconds"):
         results.pop(name)
     return history, results
+
+
+def the_line(done: subprocess.CompletedProcess) -> str:
+    """What a failed command says."""
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert done.stderr.startswith("jvae: ") and done.stderr.endswith("\n"), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr.removeprefix("jvae: ").strip()

@@ -111,6 +111,22 @@ def test_a_log_that_cannot_be_written_names_the_file(tmp_path, monkeypatch):
     log.close()
 
 
+def test_a_full_disk_for_tensorboard_ends_in_one_line_at_once(tmp_path):
+    class Full:
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+        flush = close = lambda self: None
+
+    log = MetricsLog(tmp_path, 0)
+    log._board._events._py_recordio_writer._writer = Full()
+    for epoch in range(1, 20):  # more than tensorboardX's own queue would take
+        with pytest.raises(UserError, match=f"cannot write {tmp_path}: No space left on device"):
+            log.write(record(epoch))
+    assert len(read_metrics(tmp_path)) == 19
+    log.close()
+
+
 def test_tensorboard_holds_the_same_epochs(tmp_path):
     from tensorboardX.proto.event_pb2 import Event
 

@@ -1,0 +1,29 @@
+"""PTB at Li et al.'s (2019) size, aggressive, for an hour of one CPU core: few epochs, said so.
+
+    python -m jvae.experiments.ptb --config=experiments/configs/ptb/hour_aggressive.py \
+        --workdir=runs/y
+
+An epoch of aggressive.py alone takes longer than that: the inner loop is limited to 5 updates with
+a window of 2, and the phase lasts throughout.
+"""
+
+from ml_collections import ConfigDict
+
+from jvae.experiments import ptb
+
+
+def get_config() -> ConfigDict:
+    """The KL ramp of hour.py; 4 epochs."""
+    config = ptb.get_config()
+    config.objective.kl_epochs = 2.0
+    config.training.update(
+        {
+            "epochs": 4,
+            "aggressive": True,
+            "aggressive_min_epochs": 4,
+            "inner_window": 2,
+            "inner_max_updates": 5,
+        }
+    )
+    config.evaluation.iw_sentences = 300
+    return config

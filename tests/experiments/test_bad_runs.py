@@ -1,0 +1,294 @@
+"""A run that is resumed wrongly, damaged or overtaken by events: one line, and nothing lost."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jvae.data.batching import epoch_plan
+from jvae.errors import UserError
+from jvae.experiments import command as command_line
+from jvae.experiments import runner
+from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run, make_tokenizer
+from jvae.training.checkpoint import FOLDER
+from jvae.training.logs import read_metrics
+from tests.experiments.conftest import refused, run_tiny, tiny_config
+from tests.experiments.setting import command, execute, the_line, write_sentences
+
+# Resuming.
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A finished run that may be damaged."""
+    workdir = tmp_path / "run"
+    shutil.copytree(finished.workdir, workdir)
+    return workdir
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("model__hidden_size", 9, "model.hidden_size was 8 and is now 9"),
+        ("training__seed", 1, "training.seed was 0 and is now 1"),
+        ("data__max_size", 10, "data.max_size was 10000 and is now 10"),
+        ("data__name", "chitchat", "data.name was 'text' and is now 'chitchat'"),
+        ("evaluation__mi_batch_size", 8, "evaluation.mi_batch_size was 32 and is now 8"),
+    ],
+)
+def test_another_run_is_not_mixed_in(finished, copied, field, value, says):
+    before = (copied / "config.json").read_bytes()
+    message = refused(tiny_config(finished.train, **{field: value}), copied)
+    assert f"{copied} holds another run: {says}" in message
+    assert (copied / "config.json").read_bytes() == before
+
+
+def test_other_sentences_in_the_same_file(finished, copied):
+    before = finished.train.read_bytes()
+    try:
+        write_sentences(finished.train, seed=1)
+        message = refused(finished.config, copied)
+    finally:
+        finished.train.write_bytes(before)
+    assert f"{copied} holds another run: the corpus text" in message
+
+
+def test_the_same_sentences_elsewhere_are_the_same_run(finished, copied, tmp_path):
+    moved = tmp_path / "moved.txt"
+    moved.write_bytes(finished.train.read_bytes())
+    results, shown = run_tiny(tiny_config(moved), copied)
+    assert "resumed at step" in shown and results["elbo"] == finished.results["elbo"]
+
+
+def test_another_vocabulary(finished, copied):
+    path = copied / "tokenizer.json"
+    path.write_text(path.read_text().replace('"bird"', '"fish"'))
+    message = refused(finished.config, copied)
+    assert f"{path} holds another vocabulary" in message
+
+
+# Damaged run directories.
+
+
+@pytest.mark.parametrize("damage", ["", "{", "\x00", '{"config": 3}', "[1]", '{"training": 3}'])
+def test_a_damaged_config(copied, damage):
+    (copied / "config.json").write_text(damage)
+    with pytest.raises(UserError) as caught:
+        load_run(copied)
+    assert f"{copied / 'config.json'} is damaged" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_of_another_version(copied):
+    path = copied / "config.json"
+    path.write_text(path.read_text().replace('"encoder": "lstm"', '"encoder": "gru"'))
+    with pytest.raises(UserError, match=f"{path}: model.encoder = 'gru' is unknown"):
+        load_run(copied)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b"{}"])
+def test_a_damaged_tokenizer(finished, copied, damage):
+    (copied / "tokenizer.json").write_bytes(damage)
+    with pytest.raises(UserError) as caught:
+        load_run(copied)
+    assert str(copied / "tokenizer.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(copied / "tokenizer.json") in refused(finished.config, copied)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_missing_file(copied, name):
+    (copied / name).unlink()
+    with pytest.raises(UserError, match=f"{copied / name} is missing"):
+        load_run(copied)
+
+
+def test_a_damaged_checkpoint(finished, copied):
+    for path in (copied / FOLDER).rglob("*"):
+        if path.is_file() and "state" in path.parts:
+            os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(UserError) as caught:
+        load_run(copied)
+    assert str(copied / FOLDER) in str(caught.value) and "is damaged" in str(caught.value)
+    assert "is damaged" in refused(finished.config, copied)
+
+
+def test_a_damaged_log(finished, copied):
+    path = copied / "metrics.jsonl"
+    path.write_text("{\n" + path.read_text())
+    config = tiny_config(finished.train, training__epochs=3)
+    assert f"{path} is damaged in line 1" in refused(config, copied)
+
+
+def test_commands_on_a_folder_that_is_no_run(finished, tmp_path):
+    jvae = [sys.executable, "-m", "jvae.experiments.cli"]
+    message = the_line(execute([*jvae, "sample", str(tmp_path)]))
+    assert f"{tmp_path / 'config.json'} is missing" in message
+    with pytest.raises(UserError, match="is not a run directory: train first"):
+        load_run(tmp_path / "nothing")
+    with pytest.raises(UserError, match="is not a run directory"):
+        load_run(finished.train)
+
+
+def test_a_run_without_a_finished_epoch(finished, copied):
+    shutil.rmtree(copied / FOLDER)
+    with pytest.raises(UserError, match="holds no checkpoint yet: let the training finish"):
+        load_run(copied)
+    (copied / FOLDER).mkdir()
+    with pytest.raises(UserError, match="holds no checkpoint yet"):
+        load_run(copied)
+
+
+def test_a_run_stopped_in_its_first_epoch(train, tmp_path, monkeypatch):
+    """Its only checkpoint is one of mid-epoch, which was never validated."""
+    import signal
+
+    from jvae.training import loop
+
+    config = tiny_config(train, training__aggressive=False)
+    original = loop.Progress.update
+
+    def stop(self, *arguments, **options):
+        original(self, *arguments, **options)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(loop.Interrupted):
+        patch.setattr(loop.Progress, "update", stop)
+        run_tiny(config, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / FOLDER).iterdir()] == ["8"]
+    with pytest.raises(UserError, match="has not finished an epoch"):
+        load_run(tmp_path / "run")
+
+
+# Training.
+
+
+def plan_of(config, epoch: int):
+    """The epoch's batches, found without the runner."""
+    corpus = load_data_corpus(config)
+    data = encode_corpus(config, corpus, make_tokenizer(config, corpus))
+    lengths, widths = data.splits["train"].lengths, data.buckets.widths
+    return epoch_plan(lengths, widths, config.training.batch_size, seed=0, epoch=epoch)
+
+
+def test_a_loss_that_explodes_names_term_step_and_sentences(train, tmp_path):
+    config = tiny_config(
+        train,
+        training__optimiser="sgd",
+        training__learning_rate=1e30,
+        training__aggressive=False,
+    )
+    message = refused(config, tmp_path / "run")
+    # The first update is finite, and takes the parameters out of all bounds.
+    plan = plan_of(config, 0)
+    sentences = plan.index[1][plan.weight[1] > 0].tolist()
+    assert f"became non-finite at step 1, training sentences {sentences}; " in message
+    assert message.startswith("the ") and message.split()[1] in ("reconstruction", "KL", "gradient")
+    assert "no checkpoint exists yet" in message and "training.learning_rate" in message
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        load_run(tmp_path / "run")
+
+
+def test_an_explosion_leaves_the_checkpoint_before_it(train, tmp_path, monkeypatch):
+    options = {"training__optimiser": "sgd", "training__aggressive": False}
+    monkeypatch.setattr(runner, "evaluate_run", lambda *arguments: {})
+    workdir = tmp_path / "run"
+    run_tiny(tiny_config(train, training__epochs=1, **options), workdir)
+    before = load_run(workdir)
+    config = tiny_config(train, training__epochs=2, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "make_optimisers", lambda config: (optax.sgd(1e30), optax.sgd(1.0)))
+        message = refused(config, workdir)
+    plan = plan_of(config, 1)
+    rows = len(plan.bucket)
+    sentences = plan.index[1][plan.weight[1] > 0].tolist()
+    assert f"at step {rows + 1}, training sentences {sentences}; " in message
+    assert f"the checkpoint of step {rows} is good" in message
+    after = load_run(workdir)
+    assert after.epoch == before.epoch == 1
+    for a, b in zip(*map(jax.tree.leaves, (before.params, after.params)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    run_tiny(config, workdir)
+    assert [record["epoch"] for record in read_metrics(workdir)] == [1, 2]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_fewer_sentences_than_a_batch(number, tmp_path):
+    path = write_sentences(tmp_path / "train.txt", number)
+    config = tiny_config(
+        path, training__epochs=1, training__batch_size=8, training__aggressive=number == 1
+    )
+    results, shown = run_tiny(config, tmp_path / "run")
+    assert results["sentences"] == number and np.isfinite(results["elbo"])
+    assert "too few to hold out" in shown
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"] == 1
+
+
+def test_an_explosion_in_the_last_update_is_not_the_best_epoch(tmp_path):
+    path = write_sentences(tmp_path / "train.txt", 3)
+    config = tiny_config(
+        path,
+        training__epochs=1,
+        training__optimiser="sgd",
+        training__learning_rate=1e30,
+        training__aggressive=False,
+    )
+    message = refused(config, tmp_path / "run")
+    assert "the validation ELBO became non-finite after step 1; no checkpoint" in message
+    assert read_metrics(tmp_path / "run") == []
+
+
+FULL_DISK = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_full_disk_in_mid_training(train, tmp_path):
+    # A checkpoint larger than all other files of the run.
+    arguments = command(
+        train,
+        tmp_path / "run",
+        "--config.model.embed_size=96",
+        "--config.model.hidden_size=96",
+        "--config.data.max_buckets=1",
+        "--config.training.aggressive=False",
+        "--config.training.num_devices=1",
+        epochs=1,
+    )
+    full = [sys.executable, "-c", FULL_DISK, *arguments]
+    message = the_line(execute(full, env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}))
+    assert f"in {tmp_path / 'run' / FOLDER}: File too large" in message.replace("[Errno 27] ", "")
+    assert message.startswith("cannot save checkpoint 1")
+    assert "no checkpoint exists yet" in message
+    again = execute(arguments)
+    assert again.returncode == 0, again.stderr
+    assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1]
+    assert load_run(tmp_path / "run").epoch == 1
+
+
+def test_a_full_disk_while_pictures_are_drawn(capsys, tmp_path):
+    def action():
+        raise OSError(28, "No space left on device", str(tmp_path / "plots" / "training.png"))
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.guarded(action)
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"jvae: cannot write {tmp_path}/plots/training.png: No space left")
+    assert message.count("\n") == 1
+
+
+def test_other_errors_of_the_system_are_not_hidden():
+    def action():
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        command_line.guarded(action)
