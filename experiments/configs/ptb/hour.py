@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     """A KL ramp of 2 epochs, so that the last ones see the full weight."""
     config = ptb.get_config()
     config.objective.kl_epochs = 2.0
-    config.training.epochs = 10
+    config.training.epochs = 5
     config.evaluation.iw_sentences = 300
     return config
