@@ -6,8 +6,11 @@
     python -m jvae.experiments.posterior_picture \
         --runs=runs/synthetic-basic,runs/synthetic-aggressive
 
-The model has one latent dimension, so that its posterior can be had by a grid. The source trains 50
-epochs of 1,000 batches; for two CPU cores the default here is 12 epochs of 300.
+The model has one latent dimension, so that its posterior can be had by a grid. In our draw of the
+corpus the latent is worth little (1.6 nats know which cluster, and its code costs 1.4), and with the
+source's settings - SGD, dropout 0.5, KL weight 1 from the start - no method finds it: the mutual
+information stays 0.00. The defaults here are Adam, no dropout and a KL weight from 0 to 1 over 8 of
+12 epochs; the inner loop makes at most 5 updates, with a window of 2.
 """
 
 from ml_collections import ConfigDict
@@ -17,12 +20,33 @@ from jvae.experiments.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """LSTM 50, embedding 50, one latent dimension, batch 16, SGD 1.0, KL weight 1 throughout."""
+    """LSTM 50, embedding 50, one latent dimension, batch 16."""
     config = default_config()
     config.data.update({"name": "synthetic", "max_buckets": 1})
-    config.model.update({"latent_size": 1, "embed_size": 50, "hidden_size": 50})
-    config.objective.kl_schedule = "constant"
-    config.training.update({"epochs": 12, "batch_size": 16, "max_batches": 300, "aggressive": True})
+    config.model.update(
+        {
+            "latent_size": 1,
+            "embed_size": 50,
+            "hidden_size": 50,
+            "dropout_in": 0.0,
+            "dropout_out": 0.0,
+        }
+    )
+    config.objective.update({"kl_start": 0.0, "kl_epochs": 8.0})
+    config.training.update(
+        {
+            "epochs": 12,
+            "batch_size": 16,
+            "optimiser": "adam",
+            "learning_rate": 2e-3,
+            "aggressive": True,
+            "aggressive_min_epochs": 12,
+            "inner_optimiser": "adam",
+            "inner_learning_rate": 2e-3,
+            "inner_window": 2,
+            "inner_max_updates": 5,
+        }
+    )
     config.evaluation.iw_samples = 100
     return config
 
