@@ -13,15 +13,15 @@ from jvae.experiments import ptb
 
 
 def get_config() -> ConfigDict:
-    """A KL ramp of 1,000 batches; 2,000 in all."""
+    """A KL ramp of 1,000 batches, which are all."""
     config = ptb.get_config()
     config.objective.kl_epochs = 2.0
     config.training.update(
         {
-            "epochs": 4,
+            "epochs": 2,
             "max_batches": 500,
             "aggressive": True,
-            "aggressive_min_epochs": 4,
+            "aggressive_min_epochs": 2,
             "inner_window": 2,
             "inner_max_updates": 5,
         }
