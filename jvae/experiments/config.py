@@ -28,6 +28,7 @@ FREE_FIELDS = (
     "training.num_devices",
     "training.parallel",
     "training.log_seconds",
+    "training.profile",
     "evaluation.batch_size",
     "evaluation.iw_samples",
     "evaluation.iw_sentences",
@@ -114,6 +115,7 @@ def default_config() -> ConfigDict:
             "parallel": "jit",  # or pmap
             "num_devices": 0,
             "log_seconds": 10.0,
+            "profile": 0,  # so many steps are traced into the run directory
         }
     )
     config.evaluation = ConfigDict(
@@ -175,7 +177,7 @@ def check(config: ConfigDict) -> None:
     }
     not_negative = {
         "data": ("seed", "max_size", "max_length"),
-        "training": ("seed", "max_batches", "num_devices"),
+        "training": ("seed", "max_batches", "num_devices", "profile"),
         "evaluation": ("iw_sentences",),
     }
     for group, fields in positive.items():

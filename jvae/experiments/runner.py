@@ -54,6 +54,7 @@ from jvae.training import checkpoint
 from jvae.training.logs import MetricsLog, Progress, write_atomically
 from jvae.training.loop import Job, train
 from jvae.training.parallel import MODES, Parallel, choose_devices
+from jvae.training.profile import Profiler
 from jvae.training.state import TrainState, num_parameters
 from jvae.training.steps import Corpus as DeviceCorpus
 from jvae.training.steps import StepSettings, make_step
@@ -110,9 +111,11 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
     job = make_job(config, model, data, parallel, meta)
     progress = Progress(say, config.training.log_seconds, config.training.epochs)
+    profiler = Profiler(workdir / "profile", config.training.profile)
     try:
-        train(job, state, checkpoints, log, progress, say)
+        train(job, state, checkpoints, log, progress, profiler, say)
     finally:
+        profiler.close()
         log.close()
         checkpoints.close()
     trained = load_run(workdir)

@@ -16,6 +16,7 @@ from jvae.errors import UserError
 from jvae.training import checkpoint
 from jvae.training.control import ControlSettings, end_epoch, finished
 from jvae.training.logs import MetricsLog, Progress
+from jvae.training.profile import Profiler
 from jvae.training.state import FAULT_TERMS, TrainState
 from jvae.training.steps import Corpus, DevicePlan, Step
 from jvae.types import Key
@@ -81,6 +82,7 @@ def train(
     checkpoints: ocp.CheckpointManager,
     log: MetricsLog,
     progress: Progress,
+    profiler: Profiler,
     print_line: Callable[[str], None],
 ) -> TrainState:
     """Runs epochs until the plan of the schedule is through.
@@ -91,7 +93,7 @@ def train(
     """
     with _signals() as received:
         while not finished(state, job.settings):
-            state, record = _epoch(job, state, checkpoints, progress, received)
+            state, record = _epoch(job, state, checkpoints, progress, profiler, received)
             validation = job.validate(state)
             if not math.isfinite(validation["elbo"]):
                 raise UserError(
@@ -122,6 +124,7 @@ def _epoch(
     state: TrainState,
     checkpoints: ocp.CheckpointManager,
     progress: Progress,
+    profiler: Profiler,
     received: list[int],
 ) -> tuple[TrainState, dict[str, Any]]:
     """The rest of the current epoch, and its record for the log."""
@@ -137,7 +140,9 @@ def _epoch(
         if received:
             checkpoint.save(checkpoints, state, job.meta, None)
             raise Interrupted(received[0])
+        profiler.before_step()
         state = job.step(state, job.key, job.corpus, plan, jnp.int32(row))
+        profiler.after_step(state)
         if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
             totals = jax.tree.map(float, state.totals)
             _check(state, host_plan, checkpoints)
