@@ -30,7 +30,7 @@ from jvae.experiments.runner import run
 
 # %%
 config = chitchat.get_config()
-config.training.update({"epochs": 3, "max_batches": 40, "aggressive_epochs": 1})
+config.training.update({"epochs": 3, "max_batches": 40})
 config.evaluation.update({"iw_samples": 20, "iw_sentences": 100, "num_examples": 4})
 results = run(config, Path("runs/notebook"), Console(width=100))
 
