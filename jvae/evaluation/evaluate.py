@@ -8,17 +8,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jvae.data.batching import batches, corpus_plan
 from jvae.data.encoding import Split
 from jvae.distributions import Delta
 from jvae.evaluation.corpus import (
+    Encoded,
     PosteriorTerms,
     collect,
+    encode,
     log_weights,
     other_sentences,
-    posterior_terms,
-    prior_reconstruction,
+    prior_samples,
     reconstruction,
     samples_per_chunk,
 )
@@ -33,7 +35,7 @@ from jvae.evaluation.diagnostics import (
 )
 from jvae.evaluation.verdict import Figures, verdict
 from jvae.random import Stream, stream
-from jvae.types import Batch, Key, Params
+from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
 K_CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -75,16 +77,47 @@ class SplitBatches:
         return map(self.place, batches(self.split.tokens, self.split.lengths, self.widths, plan))
 
 
-def collect_posterior(
-    model: VAE, compile: Callable[..., Any] = jax.jit
-) -> Callable[[Params, Iterable[Batch], int, Key], PosteriorTerms]:
-    """Compiles `posterior_terms` once; the result runs it over a split."""
-    compiled = compile(partial(posterior_terms, model))
+class Programs(NamedTuple):
+    """What evaluation compiles, once for every shape of a batch.
 
-    def run(params: Params, split: Iterable[Batch], num_sentences: int, key: Key) -> PosteriorTerms:
-        return collect(lambda batch: compiled(params, batch, key=key), split, num_sentences)
+    Attributes:
+      model: the VAE.
+      encode: `(params, batch, *, key) -> Encoded`.
+      decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program whatever z is.
+      compile: what makes a function fast.
+    """
 
-    return run
+    model: VAE
+    encode: Callable[..., Encoded]
+    decode: Callable[..., Array]
+    compile: Callable[..., Any]
+
+    def posterior(
+        self, params: Params, split: Iterable[Batch], num_sentences: int, key: Key
+    ) -> PosteriorTerms:
+        """Reconstruction and KL of a split, from one sample of the posterior each."""
+
+        def terms(batch: Batch) -> PosteriorTerms:
+            encoded = self.encode(params, batch, key=key)
+            return PosteriorTerms(self.decode(params, encoded.z, batch, key=key), *encoded)
+
+        return collect(terms, split, num_sentences)
+
+    def reconstruction(
+        self, params: Params, z: ArrayLike, split: Iterable[Batch], key: Key
+    ) -> np.ndarray:
+        """`-log p(x | z)` of a split, given `z` `[N, L]` by sentence: `[N]`, nats."""
+        z = jnp.asarray(z)
+        return collect(
+            lambda batch: self.decode(params, z[batch.index], batch, key=key), split, len(z)
+        )
+
+
+def make_programs(model: VAE, compile: Callable[..., Any] = jax.jit) -> Programs:
+    """The programs of a model."""
+    return Programs(
+        model, compile(partial(encode, model)), compile(partial(reconstruction, model)), compile
+    )
 
 
 def is_point(model: VAE, params: Params, batch: Batch, key: Key) -> bool:
@@ -117,25 +150,23 @@ def training_figures(terms: PosteriorTerms, mi_batch_size: int) -> dict[str, Any
 
 
 def evaluate(
-    model: VAE,
+    programs: Programs,
     params: Params,
     split: SplitBatches,
     *,
     key: Key,
     vocab_size: int,
     settings: EvaluationSettings,
-    compile: Callable[..., Any] = jax.jit,
 ) -> tuple[dict[str, Any], PosteriorTerms]:
     """Every number of the README's table for one split.
 
     Args:
-      model: the VAE.
+      programs: of the VAE.
       params: its parameters.
       split: sentences.
       key: root of all noise; sentences draw by their number.
       vocab_size: V, for the memory of the importance samples.
       settings: sizes.
-      compile: what makes a function fast.
 
     Returns:
       A JSON-ready dictionary, nats per sentence unless the README says otherwise, and the terms
@@ -144,7 +175,8 @@ def evaluate(
     lengths = split.split.lengths
     total, tokens = len(lengths), int(lengths.sum())
     key = stream(key, Stream.EVALUATION)
-    terms = collect_posterior(model, compile)(params, split, total, key)
+    model = programs.model
+    terms = programs.posterior(params, split, total, key)
     point = is_point(model, params, next(iter(split)), key)
     latent_size = terms.mean.shape[1]
     results: dict[str, Any] = {
@@ -156,11 +188,8 @@ def evaluate(
 
     gap = np.zeros(total)
     if latent_size > 0:
-        decode = compile(partial(reconstruction, model))
-        partners = jnp.asarray(terms.z[other_sentences(total, seed=settings.seed)])
-        shuffled = collect(
-            lambda batch: decode(params, partners[batch.index], batch, key=key), split, total
-        )
+        others = terms.z[other_sentences(total, seed=settings.seed)]
+        shuffled = programs.reconstruction(params, others, split, key)
         count, variances = active_units(terms.mean)
         gap = shuffled - terms.rec
         results |= {
@@ -182,12 +211,13 @@ def evaluate(
         "elbo_se": standard_error(elbos),
         "ppl_elbo": perplexity(float(-elbos.sum()), tokens),
     }
-    results |= _importance(model, params, split, key, vocab_size, settings, compile)
+    results |= _importance(programs, params, split, key, vocab_size, settings)
     if latent_size == 0:
         return results, terms
 
-    prior = compile(partial(prior_reconstruction, model))
-    from_prior = collect(lambda batch: prior(params, batch, key=key), split, total)
+    from_prior = programs.reconstruction(
+        params, prior_samples(model, params, total, key=key), split, key
+    )
     per_batch = mi_batch(terms.z, terms.mean, terms.log_var, batch_size=settings.mi_batch_size)
     per_corpus = mi_corpus(terms.z, terms.mean, terms.log_var)
     results |= {
@@ -213,21 +243,22 @@ def evaluate(
 
 
 def _importance(
-    model: VAE,
+    programs: Programs,
     params: Params,
     split: SplitBatches,
     key: Key,
     vocab_size: int,
     settings: EvaluationSettings,
-    compile: Callable[..., Any],
 ) -> dict[str, Any]:
     """IW-NLL(K), its curve over K, and the perplexity, over the first sentences of the split."""
     count = min(settings.iw_sentences or len(split.split.lengths), len(split.split.lengths))
     some = Split(split.split.tokens[:count], split.split.lengths[:count])
     # Without a latent one sample is exact.
-    num_samples = settings.iw_samples if model.latent_size > 0 else 1
+    num_samples = settings.iw_samples if programs.model.latent_size > 0 else 1
     chunk_size = samples_per_chunk(settings.memory_bytes, split.batch_size, vocab_size)
-    weigh = compile(partial(log_weights, model, num_samples=num_samples, chunk_size=chunk_size))
+    weigh = programs.compile(
+        partial(log_weights, programs.model, num_samples=num_samples, chunk_size=chunk_size)
+    )
     weights = collect(
         lambda batch: weigh(params, batch, key=key), dataclasses.replace(split, split=some), count
     ).T

@@ -20,9 +20,10 @@ from jvae.data.batching import epoch_plan
 from jvae.errors import UserError
 from jvae.evaluation.evaluate import (
     EvaluationSettings,
+    Programs,
     SplitBatches,
-    collect_posterior,
     evaluate,
+    make_programs,
     training_figures,
 )
 from jvae.experiments import report
@@ -109,7 +110,8 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
         say(f"resumed at step {int(state.step)}, {int(state.epoch)} epochs finished")
     log = MetricsLog(workdir, int(state.epoch))
     meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
-    job = make_job(config, model, data, parallel, meta)
+    programs = make_programs(model)
+    job = make_job(config, model, programs, data, parallel, meta)
     progress = Progress(say, config.training.log_seconds, config.training.epochs)
     profiler = Profiler(workdir / "profile", config.training.profile)
     try:
@@ -119,13 +121,18 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
         log.close()
         checkpoints.close()
     trained = load_run(workdir)
-    results = evaluate_run(trained, data, parallel, log.history, console)
+    results = evaluate_run(trained, programs, data, parallel, log.history, console)
     say(f"\n{time.monotonic() - start:.0f} s in all; everything is in {workdir}")
     return results
 
 
 def make_job(
-    config: ConfigDict, model: VAE, data: Data, parallel: Parallel, meta: dict[str, Any]
+    config: ConfigDict,
+    model: VAE,
+    programs: Programs,
+    data: Data,
+    parallel: Parallel,
+    meta: dict[str, Any],
 ) -> Job:
     """What the training loop needs besides its state."""
     train_split = data.splits["train"]
@@ -155,11 +162,10 @@ def make_job(
     )
     key = jax.random.key(config.training.seed)
     valid = split_batches(config, data, "valid", parallel)
-    collect = collect_posterior(model)
 
     def validate(state: TrainState) -> dict[str, Any]:
         # The same noise at every epoch: epochs differ by their parameters only.
-        terms = collect(
+        terms = programs.posterior(
             state.params, valid, len(valid.split.lengths), stream(key, Stream.EVALUATION)
         )
         return training_figures(terms, config.evaluation.mi_batch_size)
@@ -199,6 +205,7 @@ def split_batches(config: ConfigDict, data: Data, name: str, parallel: Parallel)
 
 def evaluate_run(
     trained: TrainedRun,
+    programs: Programs,
     data: Data,
     parallel: Parallel,
     history: list[dict[str, Any]],
@@ -209,7 +216,7 @@ def evaluate_run(
     options = trained.config.evaluation
     start = time.monotonic()
     results, terms = evaluate(
-        trained.model,
+        programs,
         parallel.replicate(trained.params),
         split_batches(trained.config, data, split, parallel),
         key=jax.random.key(trained.config.training.seed),
