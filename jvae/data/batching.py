@@ -147,7 +147,7 @@ def take_batch(tokens: Array, lengths: Array, index: Array, weight: Array, width
 def batches(
     tokens: np.ndarray, lengths: np.ndarray, widths: tuple[int, ...], plan: Plan
 ) -> Iterator[Batch]:
-    """The batches of a plan, gathered on the host."""
+    """The batches of a plan, gathered on the host, as NumPy arrays."""
     for bucket, index, weight in zip(*plan, strict=True):
         rows = tokens[index, : widths[bucket] + 1]
-        yield Batch(*map(jnp.asarray, (rows, lengths[index], index, weight)))
+        yield Batch(rows, lengths[index], index, weight)

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -66,15 +65,14 @@ class SplitBatches:
     split: Split
     widths: tuple[int, ...]
     batch_size: int
-    num_devices: int
-    place: Callable[[Batch], Batch]
+    num_devices: int = 1
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches, on the devices."""
+        """The batches, as NumPy arrays."""
         plan = corpus_plan(
             self.split.lengths, self.widths, self.batch_size, num_devices=self.num_devices
         )
-        return map(self.place, batches(self.split.tokens, self.split.lengths, self.widths, plan))
+        return batches(self.split.tokens, self.split.lengths, self.widths, plan)
 
 
 class Programs(NamedTuple):
@@ -85,12 +83,14 @@ class Programs(NamedTuple):
       encode: `(params, batch, *, key) -> Encoded`.
       decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program whatever z is.
       compile: what makes a function fast.
+      place: puts a tree of `[B, ..]` NumPy arrays on the devices.
     """
 
     model: VAE
     encode: Callable[..., Encoded]
     decode: Callable[..., Array]
     compile: Callable[..., Any]
+    place: Callable[[Any], Any]
 
     def posterior(
         self, params: Params, split: Iterable[Batch], num_sentences: int, key: Key
@@ -98,6 +98,7 @@ class Programs(NamedTuple):
         """Reconstruction and KL of a split, from one sample of the posterior each."""
 
         def terms(batch: Batch) -> PosteriorTerms:
+            batch = self.place(batch)
             encoded = self.encode(params, batch, key=key)
             return PosteriorTerms(self.decode(params, encoded.z, batch, key=key), *encoded)
 
@@ -107,16 +108,26 @@ class Programs(NamedTuple):
         self, params: Params, z: ArrayLike, split: Iterable[Batch], key: Key
     ) -> np.ndarray:
         """`-log p(x | z)` of a split, given `z` `[N, L]` by sentence: `[N]`, nats."""
-        z = jnp.asarray(z)
-        return collect(
-            lambda batch: self.decode(params, z[batch.index], batch, key=key), split, len(z)
-        )
+        z = np.asarray(z)
+
+        def terms(batch: Batch) -> Array:
+            return self.decode(params, *self.place((z[batch.index], batch)), key=key)
+
+        return collect(terms, split, len(z))
 
 
-def make_programs(model: VAE, compile: Callable[..., Any] = jax.jit) -> Programs:
-    """The programs of a model."""
+def make_programs(
+    model: VAE,
+    compile: Callable[..., Any] = jax.jit,
+    place: Callable[[Any], Any] = jax.device_put,
+) -> Programs:
+    """The programs of a model, by default for one device."""
     return Programs(
-        model, compile(partial(encode, model)), compile(partial(reconstruction, model)), compile
+        model=model,
+        encode=compile(partial(encode, model)),
+        decode=compile(partial(reconstruction, model)),
+        compile=compile,
+        place=place,
     )
 
 
@@ -260,7 +271,9 @@ def _importance(
         partial(log_weights, programs.model, num_samples=num_samples, chunk_size=chunk_size)
     )
     weights = collect(
-        lambda batch: weigh(params, batch, key=key), dataclasses.replace(split, split=some), count
+        lambda batch: weigh(params, programs.place(batch), key=key),
+        dataclasses.replace(split, split=some),
+        count,
     ).T
     nll = iw_nll(weights)
     ks = [k for k in K_CURVE if k < num_samples] + [num_samples]

@@ -26,6 +26,9 @@ FREE_FIELDS = (
     "data.test",
     "training.epochs",
     "training.num_devices",
+    "training.coordinator",
+    "training.num_processes",
+    "training.process_id",
     "training.parallel",
     "training.log_seconds",
     "training.profile",
@@ -114,6 +117,9 @@ def default_config() -> ConfigDict:
             "max_decays": 5,
             "parallel": "jit",  # or pmap
             "num_devices": 0,
+            "coordinator": "",  # several processes: host:port of the first, or auto
+            "num_processes": 1,
+            "process_id": 0,
             "log_seconds": 10.0,
             "profile": 0,  # so many steps are traced into the run directory
         }
@@ -171,13 +177,14 @@ def check(config: ConfigDict) -> None:
             "inner_window",
             "patience",
             "max_decays",
+            "num_processes",
         ),
         "evaluation": ("batch_size", "mi_batch_size", "iw_samples", "memory_mb", "num_examples"),
         "data": ("max_buckets", "min_count"),
     }
     not_negative = {
         "data": ("seed", "max_size", "max_length"),
-        "training": ("seed", "max_batches", "num_devices", "profile"),
+        "training": ("seed", "max_batches", "num_devices", "process_id", "profile"),
         "evaluation": ("iw_sentences",),
     }
     for group, fields in positive.items():

@@ -41,7 +41,7 @@ def posterior_means(workdir: Path) -> tuple[str, np.ndarray, np.ndarray]:
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
     test = Split(*(array[:SENTENCES] for array in data.splits["test"]))
     number = len(test.lengths)
-    batches = SplitBatches(test, data.buckets.widths, 50, 1, lambda batch: batch)
+    batches = SplitBatches(test, data.buckets.widths, 50)
     key = jax.random.key(run.config.training.seed)
     by_grid = jax.jit(partial(model_posterior_mean, run.model, grid=jnp.asarray(GRID), key=key))
     model_mean = collect(lambda batch: by_grid(run.params, batch), batches, number)

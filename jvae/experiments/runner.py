@@ -1,9 +1,11 @@
 """One run from a configuration to its report: data, training, evaluation, sentences, pictures."""
 
+import dataclasses
 import json
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from functools import partial
 from importlib import metadata
@@ -45,7 +47,6 @@ from jvae.experiments.setup import (
     fingerprint,
     initial_state,
     load_data_corpus,
-    load_run,
     make_tokenizer,
     save_config,
 )
@@ -54,7 +55,7 @@ from jvae.random import Stream, stream
 from jvae.training import checkpoint
 from jvae.training.logs import MetricsLog, Progress, write_atomically
 from jvae.training.loop import Job, train
-from jvae.training.parallel import MODES, Parallel, choose_devices
+from jvae.training.parallel import MODES, Parallel, choose_devices, join_processes
 from jvae.training.profile import Profiler
 from jvae.training.state import TrainState, num_parameters
 from jvae.training.steps import Corpus as DeviceCorpus
@@ -69,12 +70,18 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
       UserError: the configuration, the data or the run directory is at fault.
       jvae.training.loop.Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     start = time.monotonic()
     check(config)
+    options = config.training
+    join_processes(options.coordinator, options.num_processes, options.process_id)
+    first = jax.process_index() == 0
+    if not first:  # of several processes the first speaks, and writes all but its checkpoints' part
+        console = Console(quiet=True)
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     parallel = MODES[config.training.parallel](choose_devices(config.training.num_devices or None))
     use_compilation_cache()
-    make_workdir(workdir)
+    if first:
+        make_workdir(workdir)
     checkpoints = checkpoint.open_checkpoints(workdir)
     stored = checkpoint.load_meta(checkpoints)
     if stored is not None:
@@ -83,6 +90,7 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     corpus = load_data_corpus(config)
     if stored is not None and stored["corpus"] != corpus.fingerprint:
         refuse_difference(workdir, f"the corpus {corpus.name} holds other sentences than before")
+    own = workdir if first else Path(tempfile.mkdtemp(prefix="jvae-"))
     if stored is not None and (workdir / TOKENIZER).exists():
         tokenizer = Tokenizer.load(workdir / TOKENIZER)
     else:
@@ -94,9 +102,9 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     for note in data.notes:
         say(f"data  {note}")
 
-    write_atomically(workdir / TOKENIZER, tokenizer.to_json())
-    save_config(workdir, config)
-    write_atomically(workdir / "environment.json", json.dumps(environment(), indent=2) + "\n")
+    write_atomically(own / TOKENIZER, tokenizer.to_json())
+    save_config(own, config)
+    write_atomically(own / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
     model = make_model(config, tokenizer.vocab_size)
     state = parallel.replicate(initial_state(config, model))
@@ -108,19 +116,20 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     if stored is not None:
         state = parallel.replicate(checkpoint.restore(checkpoints, state))
         say(f"resumed at step {int(state.step)}, {int(state.epoch)} epochs finished")
-    log = MetricsLog(workdir, int(state.epoch))
+    log = MetricsLog(own, int(state.epoch))
     meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
-    programs = make_programs(model)
+    programs = make_programs(model, parallel.compile_evaluation, parallel.shard)
     job = make_job(config, model, programs, data, parallel, meta)
     progress = Progress(say, config.training.log_seconds, config.training.epochs)
-    profiler = Profiler(workdir / "profile", config.training.profile)
+    profiler = Profiler(own / "profile", config.training.profile)
     try:
-        train(job, state, checkpoints, log, progress, profiler, say)
+        state = train(job, state, checkpoints, log, progress, profiler, say)
+        best = checkpoint.restore(checkpoints, state, best=True)
     finally:
         profiler.close()
         log.close()
         checkpoints.close()
-    trained = load_run(workdir)
+    trained = TrainedRun(own, config, tokenizer, model, best.params, int(best.best_epoch))
     results = evaluate_run(trained, programs, data, parallel, log.history, console)
     say(f"\n{time.monotonic() - start:.0f} s in all; everything is in {workdir}")
     return results
@@ -199,7 +208,6 @@ def split_batches(config: ConfigDict, data: Data, name: str, parallel: Parallel)
         data.buckets.widths,
         config.evaluation.batch_size,
         parallel.num_devices,
-        parallel.shard,
     )
 
 
@@ -219,7 +227,7 @@ def evaluate_run(
         programs,
         parallel.replicate(trained.params),
         split_batches(trained.config, data, split, parallel),
-        key=jax.random.key(trained.config.training.seed),
+        key=parallel.replicate(jax.random.key(trained.config.training.seed)),
         vocab_size=trained.tokenizer.vocab_size,
         settings=EvaluationSettings(
             batch_size=options.batch_size,
@@ -237,6 +245,9 @@ def evaluate_run(
         "train_seconds": sum(record["seconds"] for record in history),
         "evaluation_seconds": time.monotonic() - start,
     }
+    if jax.process_index() != 0:
+        return results
+    trained = dataclasses.replace(trained, params=parallel.own(trained.params))
     results["examples"] = report.example_sentences(trained, data.corpus, data.rows["test"])
     title = f"{data.corpus.name} {split}, {results['sentences']:,} sentences, epoch {trained.epoch}"
     report.print_table(console, title, results)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jvae.data.batching import Plan
@@ -141,7 +142,7 @@ def _epoch(
             checkpoint.save(checkpoints, state, job.meta, None)
             raise Interrupted(received[0])
         profiler.before_step()
-        state = job.step(state, job.key, job.corpus, plan, jnp.int32(row))
+        state = job.step(state, job.key, job.corpus, plan, np.int32(row))
         profiler.after_step(state)
         if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
             totals = jax.tree.map(float, state.totals)
