@@ -90,7 +90,8 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     corpus = load_data_corpus(config)
     if stored is not None and stored["corpus"] != corpus.fingerprint:
         refuse_difference(workdir, f"the corpus {corpus.name} holds other sentences than before")
-    own = workdir if first else Path(tempfile.mkdtemp(prefix="jvae-"))
+    scratch = None if first else tempfile.TemporaryDirectory(prefix="jvae-")
+    own = Path(scratch.name) if scratch else workdir
     if stored is not None and (workdir / TOKENIZER).exists():
         tokenizer = Tokenizer.load(workdir / TOKENIZER)
     else:
@@ -131,6 +132,8 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
         checkpoints.close()
     trained = TrainedRun(own, config, tokenizer, model, best.params, int(best.best_epoch))
     results = evaluate_run(trained, programs, data, parallel, log.history, console)
+    if scratch:
+        scratch.cleanup()
     say(f"\n{time.monotonic() - start:.0f} s in all; everything is in {workdir}")
     return results
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from jvae.data.batching import Plan
 from jvae.errors import UserError
@@ -138,9 +139,10 @@ def _epoch(
     start = time.monotonic()
     progress.start_epoch(first / rows)
     for row in range(first, rows):
-        if received:
+        signum = _asked_to_stop(received, row)
+        if signum:
             checkpoint.save(checkpoints, state, job.meta, None)
-            raise Interrupted(received[0])
+            raise Interrupted(signum)
         profiler.before_step()
         state = job.step(state, job.key, job.corpus, plan, np.int32(row))
         profiler.after_step(state)
@@ -164,6 +166,16 @@ def _epoch(
         "seconds": time.monotonic() - start,
     }
     return state, record
+
+
+def _asked_to_stop(received: list[int], row: int) -> int:
+    """The signal that this or another process received, or 0."""
+    mine = received[0] if received else 0
+    if jax.process_count() == 1:
+        return mine
+    if row % SYNC_EVERY != 0:  # all processes must stop at the same step, so they ask each other
+        return 0
+    return int(multihost_utils.process_allgather(np.int32(mine)).max())
 
 
 def _check(state: TrainState, plan: Plan, checkpoints: ocp.CheckpointManager) -> None:
