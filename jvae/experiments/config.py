@@ -30,6 +30,7 @@ FREE_FIELDS = (
     "training.num_processes",
     "training.process_id",
     "training.parallel",
+    "training.memory_gb",
     "training.log_seconds",
     "training.profile",
     "evaluation.batch_size",
@@ -120,6 +121,7 @@ def default_config() -> ConfigDict:
             "coordinator": "",  # several processes: host:port of the first, or auto
             "num_processes": 1,
             "process_id": 0,
+            "memory_gb": 0.0,  # a step takes its batch in parts to keep to so much; 0: in one
             "log_seconds": 10.0,
             "profile": 0,  # so many steps are traced into the run directory
         }
@@ -184,7 +186,7 @@ def check(config: ConfigDict) -> None:
     }
     not_negative = {
         "data": ("seed", "max_size", "max_length"),
-        "training": ("seed", "max_batches", "num_devices", "process_id", "profile"),
+        "training": ("seed", "max_batches", "num_devices", "process_id", "memory_gb", "profile"),
         "evaluation": ("iw_sentences",),
     }
     for group, fields in positive.items():

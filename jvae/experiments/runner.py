@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -55,11 +56,12 @@ from jvae.random import Stream, stream
 from jvae.training import checkpoint
 from jvae.training.logs import MetricsLog, Progress, write_atomically
 from jvae.training.loop import Job, train
+from jvae.training.memory import fit_microbatches
 from jvae.training.parallel import MODES, Parallel, choose_devices, join_processes
 from jvae.training.profile import Profiler
 from jvae.training.state import TrainState, num_parameters
 from jvae.training.steps import Corpus as DeviceCorpus
-from jvae.training.steps import StepSettings, make_step
+from jvae.training.steps import DevicePlan, Step, StepSettings, make_step
 from jvae.vae import VAE
 
 
@@ -120,7 +122,8 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     log = MetricsLog(own, int(state.epoch))
     meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
     programs = make_programs(model, parallel.compile_evaluation, parallel.shard)
-    job = make_job(config, model, programs, data, parallel, meta)
+    job, memory = make_job(config, model, programs, data, parallel, state, meta)
+    say(f"memory  {memory}")
     progress = Progress(say, config.training.log_seconds, config.training.epochs)
     profiler = Profiler(own / "profile", config.training.profile)
     try:
@@ -144,9 +147,10 @@ def make_job(
     programs: Programs,
     data: Data,
     parallel: Parallel,
+    state: TrainState,
     meta: dict[str, Any],
-) -> Job:
-    """What the training loop needs besides its state."""
+) -> tuple[Job, str]:
+    """What the training loop needs besides its state, and what memory that takes, in words."""
     train_split = data.splits["train"]
     plan = partial(
         epoch_plan,
@@ -159,20 +163,43 @@ def make_job(
     )
     kl_weight = make_kl_schedule(config, len(plan(epoch=0).bucket))
     optimiser, inner_optimiser = make_optimisers(config)
-    step = make_step(
-        model,
-        negative_elbo(kl_weight),
-        optimiser,
-        inner_optimiser,
-        StepSettings(
+
+    def build(microbatches: int) -> Step:
+        settings = StepSettings(
             widths=data.buckets.widths,
             clip_norm=config.training.clip_norm,
             num_samples=config.objective.num_samples,
+            microbatches=microbatches,
             inner=make_inner_loop(config),
-        ),
-        parallel.sharding,
+        )
+        loss = negative_elbo(kl_weight)
+        step = make_step(model, loss, optimiser, inner_optimiser, settings, parallel.sharding)
+        return parallel.compile(step)
+
+    key = parallel.replicate(jax.random.key(config.training.seed))
+    device_corpus = parallel.replicate(
+        DeviceCorpus(jnp.asarray(train_split.tokens), jnp.asarray(train_split.lengths))
     )
-    key = jax.random.key(config.training.seed)
+    if config.training.parallel == "pmap":
+        step, memory = build(1), "not known before the run with training.parallel = 'pmap'"
+    else:
+        first_plan = plan(epoch=0)
+        rows = first_plan.index.shape[1] // parallel.num_devices
+        arguments = (
+            state,
+            key,
+            device_corpus,
+            parallel.replicate(DevicePlan(*map(jnp.asarray, first_plan))),
+            np.int32(0),
+        )
+        step, microbatches, needed = fit_microbatches(
+            build,
+            [parts for parts in range(1, rows + 1) if rows % parts == 0],
+            arguments,
+            int(config.training.memory_gb * 2**30),
+        )
+        parts = f", in {microbatches} microbatches" if microbatches > 1 else ""
+        memory = f"a training step needs {needed or 'an unknown amount'} on each device{parts}"
     valid = split_batches(config, data, "valid", parallel)
 
     def validate(state: TrainState) -> dict[str, Any]:
@@ -188,12 +215,10 @@ def make_job(
             inner_opt_state=parallel.replicate(inner_optimiser.init(state.params["encoder"])),
         )
 
-    return Job(
-        step=parallel.compile(step),
-        key=parallel.replicate(key),
-        corpus=parallel.replicate(
-            DeviceCorpus(jnp.asarray(train_split.tokens), jnp.asarray(train_split.lengths))
-        ),
+    job = Job(
+        step=step,
+        key=key,
+        corpus=device_corpus,
         plan=lambda epoch: plan(epoch=epoch),
         replicate=parallel.replicate,
         validate=validate,
@@ -202,6 +227,7 @@ def make_job(
         settings=make_control(config),
         meta=meta,
     )
+    return job, memory
 
 
 def split_batches(config: ConfigDict, data: Data, name: str, parallel: Parallel) -> SplitBatches:
