@@ -11,7 +11,7 @@
 # %% [markdown]
 # # jvae on a Colab TPU or GPU
 #
-# Choose *Runtime, Change runtime type, TPU* (or GPU), then run the cells. The first one installs jvae
+# Choose *Runtime, Change runtime type, TPU* (or GPU), then run the cells. The first installs jvae
 # with the JAX that fits the machine; on a machine that has jvae already it does nothing.
 
 # %%
@@ -43,7 +43,7 @@ import jax
 jax.devices()
 
 # %% [markdown]
-# The main job. On an accelerator the model is the size of He et al. (2019) and sees the whole corpus;
+# The main job. On an accelerator the model has the size of He et al. (2019) and sees all sentences;
 # on a CPU it is cut down to a demonstration. Running the cell again continues where it stopped, so
 # that a run directory on a mounted drive survives the end of a session.
 
