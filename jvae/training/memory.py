@@ -62,10 +62,11 @@ def fit_microbatches(
     for microbatches in choices:
         compiled = build(microbatches).lower(*arguments).compile()
         memory = program_memory(compiled)
-        if not budget or memory is None or memory.total <= budget:
+        needed = memory.total if memory else 0
+        if not budget or needed <= budget:
             return compiled, microbatches, memory
     raise UserError(
-        f"a training step needs {megabytes(memory.total)} on each device even in {microbatches} "
+        f"a training step needs {megabytes(needed)} on each device even in {microbatches} "
         f"microbatches, and training.memory_gb allows {megabytes(budget)}: raise it, or lower "
         "model.hidden_size or data.max_size"
     )

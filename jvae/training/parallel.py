@@ -100,7 +100,7 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
     def put(leaf: Any) -> Array:
         if jax.process_count() == 1:
             return jax.device_put(leaf, sharding)
-        if jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
         whole = np.asarray(leaf)
         return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])

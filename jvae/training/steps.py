@@ -73,7 +73,7 @@ class Sharding(NamedTuple):
     reduce: Callable[[Any], Any] = lambda sums: sums
 
 
-Step = Callable[[TrainState, Key, Corpus, DevicePlan, Array], TrainState]
+Step = Callable[[TrainState, Key, Corpus, DevicePlan, Any], TrainState]  # the row comes last
 
 
 def _fault(sums: Sums, grad_norm: Array) -> Array:
