@@ -45,6 +45,8 @@ class EvaluationSettings(NamedTuple):
     batch_size: sentences at once.
     mi_batch_size: sentences whose aggregate posterior He's MI estimator compares with.
     iw_samples: K.
+    iw_batch_size: sentences weighed at once; few, for a batch is filled up to so many and each row
+        costs K samples.
     iw_sentences: importance weights for the first so many sentences; 0 for all.
     memory_bytes: for the arrays that the K samples need at once.
     seed: of the partner whose z a sentence is given.
@@ -53,8 +55,9 @@ class EvaluationSettings(NamedTuple):
     batch_size: int = 64
     mi_batch_size: int = 32
     iw_samples: int = 500
+    iw_batch_size: int = 8
     iw_sentences: int = 0
-    memory_bytes: int = 512 * 2**20
+    memory_bytes: int = 64 * 2**20
     seed: int = 0
 
 
@@ -266,15 +269,12 @@ def _importance(
     some = Split(split.split.tokens[:count], split.split.lengths[:count])
     # Without a latent one sample is exact.
     num_samples = settings.iw_samples if programs.model.latent_size > 0 else 1
-    chunk_size = samples_per_chunk(settings.memory_bytes, split.batch_size, vocab_size)
+    few = dataclasses.replace(split, split=some, batch_size=settings.iw_batch_size)
+    chunk_size = samples_per_chunk(settings.memory_bytes, few.batch_size, vocab_size)
     weigh = programs.compile(
         partial(log_weights, programs.model, num_samples=num_samples, chunk_size=chunk_size)
     )
-    weights = collect(
-        lambda batch: weigh(params, programs.place(batch), key=key),
-        dataclasses.replace(split, split=some),
-        count,
-    ).T
+    weights = collect(lambda batch: weigh(params, programs.place(batch), key=key), few, count).T
     nll = iw_nll(weights)
     ks = [k for k in K_CURVE if k < num_samples] + [num_samples]
     curve = k_curve(weights, ks)

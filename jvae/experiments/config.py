@@ -35,6 +35,7 @@ FREE_FIELDS = (
     "training.profile",
     "evaluation.batch_size",
     "evaluation.iw_samples",
+    "evaluation.iw_batch_size",
     "evaluation.iw_sentences",
     "evaluation.memory_mb",
     "evaluation.num_examples",
@@ -132,7 +133,8 @@ def default_config() -> ConfigDict:
             "mi_batch_size": 32,  # the aggregate posterior of He's estimator
             "iw_samples": 500,
             "iw_sentences": 0,  # the first so many of the test split
-            "memory_mb": 512,  # for the samples decoded at once
+            "iw_batch_size": 8,  # sentences weighed at once
+            "memory_mb": 64,  # for the samples decoded at once; on a GPU or TPU take more
             "num_examples": 10,  # sentences sampled, reconstructed, interpolated in the report
         }
     )
@@ -181,7 +183,14 @@ def check(config: ConfigDict) -> None:
             "max_decays",
             "num_processes",
         ),
-        "evaluation": ("batch_size", "mi_batch_size", "iw_samples", "memory_mb", "num_examples"),
+        "evaluation": (
+            "batch_size",
+            "mi_batch_size",
+            "iw_samples",
+            "iw_batch_size",
+            "memory_mb",
+            "num_examples",
+        ),
         "data": ("max_buckets", "min_count"),
     }
     not_negative = {

@@ -149,6 +149,7 @@ def evaluate_run(
             batch_size=options.batch_size,
             mi_batch_size=options.mi_batch_size,
             iw_samples=options.iw_samples,
+            iw_batch_size=options.iw_batch_size,
             iw_sentences=options.iw_sentences,
             memory_bytes=options.memory_mb * 2**20,
             seed=trained.config.training.seed,
