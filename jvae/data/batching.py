@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -147,7 +147,7 @@ def take_batch(tokens: Array, lengths: Array, index: Array, weight: Array, width
 def batches(
     tokens: np.ndarray, lengths: np.ndarray, widths: tuple[int, ...], plan: Plan
 ) -> Iterator[Batch]:
-    """The batches of a plan, gathered on the host."""
+    """The batches of a plan, gathered on the host, as NumPy arrays."""
     for bucket, index, weight in zip(*plan, strict=True):
-        rows = tokens[index, : widths[bucket] + 1]
-        yield Batch(*map(jnp.asarray, (rows, lengths[index], index, weight)))
+        fields: Any = (tokens[index, : widths[bucket] + 1], lengths[index], index, weight)
+        yield Batch(*fields)

@@ -48,7 +48,7 @@ class LSTMEncoder(nn.Module):
         """The posterior over `[B, L]`. It draws no noise of its own: `key` is unused."""
         del key, train
         projected = self.lstm.project(self.embedding(batch.tokens))
-        last: Array = self.lstm.last(projected, batch.lengths + 1).hidden
+        last: Array = self.lstm.last(projected, batch.lengths + 1)
         if self.point:
             return Delta(self.head(last))
         mean, log_var = jnp.split(self.head(last), 2, axis=-1)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jvae.objectives import importance_weights, kl_divergence
@@ -13,15 +14,28 @@ from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
 
-class PosteriorTerms(NamedTuple):
-    """What one sample of z per sentence tells; leading axis B, or N for a split.
+class Encoded(NamedTuple):
+    """What the encoder says; leading axis B, or N for a split.
 
     Attributes:
-      rec: `[N]`, `-log p(x | z)`, nats per sentence.
       kl: `[N, L]` per dimension, or `[N, 1]` where it is estimated.
       mean: `[N, L]`, of the posterior.
       log_var: `[N, L]`.
       z: `[N, L]`, the sample.
+    """
+
+    kl: Array
+    mean: Array
+    log_var: Array
+    z: Array
+
+
+class PosteriorTerms(NamedTuple):
+    """What one sample of z per sentence tells.
+
+    Attributes:
+      rec: `[N]`, `-log p(x | z)`, nats per sentence.
+      kl, mean, log_var, z: see `Encoded`.
     """
 
     rec: Array
@@ -31,13 +45,12 @@ class PosteriorTerms(NamedTuple):
     z: Array
 
 
-def posterior_terms(model: VAE, params: Params, batch: Batch, *, key: Key) -> PosteriorTerms:
-    """Reconstruction and KL from one sample of the posterior; no dropout."""
+def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
+    """The posterior and one sample of it; no dropout."""
     q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=False)
     z = q.sample(latent_keys(key, batch))
-    rec = reconstruction(model, params, z, batch, key=key)
     kl, _ = kl_divergence(q, model.prior.distribution(params["prior"]), z[None])
-    return PosteriorTerms(rec, kl.reshape(rec.shape[0], -1), q.mean, q.log_var, z)
+    return Encoded(kl.reshape(z.shape[0], -1), q.mean, q.log_var, z)
 
 
 def reconstruction(model: VAE, params: Params, z: Array, batch: Batch, *, key: Key) -> Array:
@@ -46,12 +59,11 @@ def reconstruction(model: VAE, params: Params, z: Array, batch: Batch, *, key: K
     return -model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=False)
 
 
-def prior_reconstruction(model: VAE, params: Params, batch: Batch, *, key: Key) -> Array:
-    """`-log p(x | z)` with z from the prior: what a sentence costs when z says nothing."""
+def prior_samples(model: VAE, params: Params, num_sentences: int, *, key: Key) -> Array:
+    """`[N, L]`: for each sentence a z from the prior, which says nothing about it."""
     prior = model.prior.distribution(params["prior"])
-    keys = example_keys(stream(key, Stream.PRIOR), batch.index)
-    z = jax.vmap(lambda k: prior.sample(k[None])[0])(keys)
-    return reconstruction(model, params, z, batch, key=key)
+    keys = example_keys(stream(key, Stream.PRIOR), jnp.arange(num_sentences))
+    return jax.vmap(lambda k: prior.sample(k[None])[0])(keys)
 
 
 def log_weights(

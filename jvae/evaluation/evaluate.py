@@ -6,19 +6,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jvae.data.batching import batches, corpus_plan
 from jvae.data.encoding import Split
 from jvae.distributions import Delta
 from jvae.evaluation.corpus import (
+    Encoded,
     PosteriorTerms,
     collect,
+    encode,
     log_weights,
     other_sentences,
-    posterior_terms,
-    prior_reconstruction,
+    prior_samples,
     reconstruction,
     samples_per_chunk,
 )
@@ -33,7 +34,7 @@ from jvae.evaluation.diagnostics import (
 )
 from jvae.evaluation.verdict import Figures, verdict
 from jvae.random import Stream, stream
-from jvae.types import Batch, Key, Params
+from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
 K_CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -44,6 +45,8 @@ class EvaluationSettings(NamedTuple):
     batch_size: sentences at once.
     mi_batch_size: sentences whose aggregate posterior He's MI estimator compares with.
     iw_samples: K.
+    iw_batch_size: sentences weighed at once; few, for a batch is filled up to so many and each row
+        costs K samples.
     iw_sentences: importance weights for the first so many sentences; 0 for all.
     memory_bytes: for the arrays that the K samples need at once.
     seed: of the partner whose z a sentence is given.
@@ -52,8 +55,9 @@ class EvaluationSettings(NamedTuple):
     batch_size: int = 64
     mi_batch_size: int = 32
     iw_samples: int = 500
+    iw_batch_size: int = 8
     iw_sentences: int = 0
-    memory_bytes: int = 512 * 2**20
+    memory_bytes: int = 64 * 2**20
     seed: int = 0
 
 
@@ -64,27 +68,70 @@ class SplitBatches:
     split: Split
     widths: tuple[int, ...]
     batch_size: int
-    num_devices: int
-    place: Callable[[Batch], Batch]
+    num_devices: int = 1
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches, on the devices."""
+        """The batches, as NumPy arrays."""
         plan = corpus_plan(
             self.split.lengths, self.widths, self.batch_size, num_devices=self.num_devices
         )
-        return map(self.place, batches(self.split.tokens, self.split.lengths, self.widths, plan))
+        return batches(self.split.tokens, self.split.lengths, self.widths, plan)
 
 
-def collect_posterior(
-    model: VAE, compile: Callable[..., Any] = jax.jit
-) -> Callable[[Params, Iterable[Batch], int, Key], PosteriorTerms]:
-    """Compiles `posterior_terms` once; the result runs it over a split."""
-    compiled = compile(partial(posterior_terms, model))
+class Programs(NamedTuple):
+    """What evaluation compiles, once for every shape of a batch.
 
-    def run(params: Params, split: Iterable[Batch], num_sentences: int, key: Key) -> PosteriorTerms:
-        return collect(lambda batch: compiled(params, batch, key=key), split, num_sentences)
+    Attributes:
+      model: the VAE.
+      encode: `(params, batch, *, key) -> Encoded`.
+      decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program whatever z is.
+      compile: what makes a function fast.
+      place: puts a tree of `[B, ..]` NumPy arrays on the devices.
+    """
 
-    return run
+    model: VAE
+    encode: Callable[..., Encoded]
+    decode: Callable[..., Array]
+    compile: Callable[..., Any]
+    place: Callable[[Any], Any]
+
+    def posterior(
+        self, params: Params, split: Iterable[Batch], num_sentences: int, key: Key
+    ) -> PosteriorTerms:
+        """Reconstruction and KL of a split, from one sample of the posterior each."""
+
+        def terms(batch: Batch) -> PosteriorTerms:
+            batch = self.place(batch)
+            encoded = self.encode(params, batch, key=key)
+            return PosteriorTerms(self.decode(params, encoded.z, batch, key=key), *encoded)
+
+        return collect(terms, split, num_sentences)
+
+    def reconstruction(
+        self, params: Params, z: ArrayLike, split: Iterable[Batch], key: Key
+    ) -> np.ndarray:
+        """`-log p(x | z)` of a split, given `z` `[N, L]` by sentence: `[N]`, nats."""
+        z = np.asarray(z)
+
+        def terms(batch: Batch) -> Array:
+            return self.decode(params, *self.place((z[batch.index], batch)), key=key)
+
+        return collect(terms, split, len(z))
+
+
+def make_programs(
+    model: VAE,
+    compile: Callable[..., Any] = jax.jit,
+    place: Callable[[Any], Any] = jax.device_put,
+) -> Programs:
+    """The programs of a model, by default for one device."""
+    return Programs(
+        model=model,
+        encode=compile(partial(encode, model)),
+        decode=compile(partial(reconstruction, model)),
+        compile=compile,
+        place=place,
+    )
 
 
 def is_point(model: VAE, params: Params, batch: Batch, key: Key) -> bool:
@@ -117,25 +164,23 @@ def training_figures(terms: PosteriorTerms, mi_batch_size: int) -> dict[str, Any
 
 
 def evaluate(
-    model: VAE,
+    programs: Programs,
     params: Params,
     split: SplitBatches,
     *,
     key: Key,
     vocab_size: int,
     settings: EvaluationSettings,
-    compile: Callable[..., Any] = jax.jit,
 ) -> tuple[dict[str, Any], PosteriorTerms]:
     """Every number of the README's table for one split.
 
     Args:
-      model: the VAE.
+      programs: of the VAE.
       params: its parameters.
       split: sentences.
       key: root of all noise; sentences draw by their number.
       vocab_size: V, for the memory of the importance samples.
       settings: sizes.
-      compile: what makes a function fast.
 
     Returns:
       A JSON-ready dictionary, nats per sentence unless the README says otherwise, and the terms
@@ -144,7 +189,8 @@ def evaluate(
     lengths = split.split.lengths
     total, tokens = len(lengths), int(lengths.sum())
     key = stream(key, Stream.EVALUATION)
-    terms = collect_posterior(model, compile)(params, split, total, key)
+    model = programs.model
+    terms = programs.posterior(params, split, total, key)
     point = is_point(model, params, next(iter(split)), key)
     latent_size = terms.mean.shape[1]
     results: dict[str, Any] = {
@@ -156,11 +202,8 @@ def evaluate(
 
     gap = np.zeros(total)
     if latent_size > 0:
-        decode = compile(partial(reconstruction, model))
-        partners = jnp.asarray(terms.z[other_sentences(total, seed=settings.seed)])
-        shuffled = collect(
-            lambda batch: decode(params, partners[batch.index], batch, key=key), split, total
-        )
+        others = terms.z[other_sentences(total, seed=settings.seed)]
+        shuffled = programs.reconstruction(params, others, split, key)
         count, variances = active_units(terms.mean)
         gap = shuffled - terms.rec
         results |= {
@@ -182,12 +225,13 @@ def evaluate(
         "elbo_se": standard_error(elbos),
         "ppl_elbo": perplexity(float(-elbos.sum()), tokens),
     }
-    results |= _importance(model, params, split, key, vocab_size, settings, compile)
+    results |= _importance(programs, params, split, key, vocab_size, settings)
     if latent_size == 0:
         return results, terms
 
-    prior = compile(partial(prior_reconstruction, model))
-    from_prior = collect(lambda batch: prior(params, batch, key=key), split, total)
+    from_prior = programs.reconstruction(
+        params, prior_samples(model, params, total, key=key), split, key
+    )
     per_batch = mi_batch(terms.z, terms.mean, terms.log_var, batch_size=settings.mi_batch_size)
     per_corpus = mi_corpus(terms.z, terms.mean, terms.log_var)
     results |= {
@@ -213,24 +257,24 @@ def evaluate(
 
 
 def _importance(
-    model: VAE,
+    programs: Programs,
     params: Params,
     split: SplitBatches,
     key: Key,
     vocab_size: int,
     settings: EvaluationSettings,
-    compile: Callable[..., Any],
 ) -> dict[str, Any]:
     """IW-NLL(K), its curve over K, and the perplexity, over the first sentences of the split."""
     count = min(settings.iw_sentences or len(split.split.lengths), len(split.split.lengths))
     some = Split(split.split.tokens[:count], split.split.lengths[:count])
     # Without a latent one sample is exact.
-    num_samples = settings.iw_samples if model.latent_size > 0 else 1
-    chunk_size = samples_per_chunk(settings.memory_bytes, split.batch_size, vocab_size)
-    weigh = compile(partial(log_weights, model, num_samples=num_samples, chunk_size=chunk_size))
-    weights = collect(
-        lambda batch: weigh(params, batch, key=key), dataclasses.replace(split, split=some), count
-    ).T
+    num_samples = settings.iw_samples if programs.model.latent_size > 0 else 1
+    few = dataclasses.replace(split, split=some, batch_size=settings.iw_batch_size)
+    chunk_size = samples_per_chunk(settings.memory_bytes, few.batch_size, vocab_size)
+    weigh = programs.compile(
+        partial(log_weights, programs.model, num_samples=num_samples, chunk_size=chunk_size)
+    )
+    weights = collect(lambda batch: weigh(params, programs.place(batch), key=key), few, count).T
     nll = iw_nll(weights)
     ks = [k for k in K_CURVE if k < num_samples] + [num_samples]
     curve = k_curve(weights, ks)

@@ -140,6 +140,7 @@ def _print_all(sentences: list[str]) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from jvae.evaluation.evaluate import make_programs
     from jvae.experiments.runner import evaluate_run
     from jvae.experiments.setup import encode_corpus, load_data_corpus
     from jvae.training.logs import read_metrics
@@ -153,7 +154,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             run.config.evaluation.iw_sentences = arguments.iw_sentences
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
     parallel = MODES["jit"](choose_devices(None))
-    evaluate_run(run, data, parallel, read_metrics(run.workdir), Console(), arguments.split)
+    programs = make_programs(run.model, parallel.compile_evaluation, parallel.shard)
+    evaluate_run(
+        run, programs, data, parallel, read_metrics(run.workdir), Console(), arguments.split
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> None:

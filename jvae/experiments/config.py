@@ -26,10 +26,16 @@ FREE_FIELDS = (
     "data.test",
     "training.epochs",
     "training.num_devices",
+    "training.coordinator",
+    "training.num_processes",
+    "training.process_id",
     "training.parallel",
+    "training.memory_gb",
     "training.log_seconds",
+    "training.profile",
     "evaluation.batch_size",
     "evaluation.iw_samples",
+    "evaluation.iw_batch_size",
     "evaluation.iw_sentences",
     "evaluation.memory_mb",
     "evaluation.num_examples",
@@ -113,7 +119,12 @@ def default_config() -> ConfigDict:
             "max_decays": 5,
             "parallel": "jit",  # or pmap
             "num_devices": 0,
+            "coordinator": "",  # several processes: host:port of the first, or auto
+            "num_processes": 1,
+            "process_id": 0,
+            "memory_gb": 0.0,  # a step takes its batch in parts to keep to so much; 0: in one
             "log_seconds": 10.0,
+            "profile": 0,  # so many steps are traced into the run directory
         }
     )
     config.evaluation = ConfigDict(
@@ -122,7 +133,8 @@ def default_config() -> ConfigDict:
             "mi_batch_size": 32,  # the aggregate posterior of He's estimator
             "iw_samples": 500,
             "iw_sentences": 0,  # the first so many of the test split
-            "memory_mb": 512,  # for the samples decoded at once
+            "iw_batch_size": 8,  # sentences weighed at once
+            "memory_mb": 64,  # for the samples decoded at once; on a GPU or TPU take more
             "num_examples": 10,  # sentences sampled, reconstructed, interpolated in the report
         }
     )
@@ -169,13 +181,21 @@ def check(config: ConfigDict) -> None:
             "inner_window",
             "patience",
             "max_decays",
+            "num_processes",
         ),
-        "evaluation": ("batch_size", "mi_batch_size", "iw_samples", "memory_mb", "num_examples"),
+        "evaluation": (
+            "batch_size",
+            "mi_batch_size",
+            "iw_samples",
+            "iw_batch_size",
+            "memory_mb",
+            "num_examples",
+        ),
         "data": ("max_buckets", "min_count"),
     }
     not_negative = {
         "data": ("seed", "max_size", "max_length"),
-        "training": ("seed", "max_batches", "num_devices"),
+        "training": ("seed", "max_batches", "num_devices", "process_id", "memory_gb", "profile"),
         "evaluation": ("iw_sentences",),
     }
     for group, fields in positive.items():

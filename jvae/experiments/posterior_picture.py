@@ -18,7 +18,7 @@ from jvae import plots
 from jvae.data import Split
 from jvae.errors import UserError
 from jvae.evaluation.corpus import collect
-from jvae.evaluation.evaluate import SplitBatches, collect_posterior
+from jvae.evaluation.evaluate import SplitBatches, make_programs
 from jvae.evaluation.posterior_grid import model_posterior_mean
 from jvae.experiments.command import guarded
 from jvae.experiments.runner import use_compilation_cache
@@ -41,11 +41,11 @@ def posterior_means(workdir: Path) -> tuple[str, np.ndarray, np.ndarray]:
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
     test = Split(*(array[:SENTENCES] for array in data.splits["test"]))
     number = len(test.lengths)
-    batches = SplitBatches(test, data.buckets.widths, 50, 1, lambda batch: batch)
+    batches = SplitBatches(test, data.buckets.widths, 50)
     key = jax.random.key(run.config.training.seed)
     by_grid = jax.jit(partial(model_posterior_mean, run.model, grid=jnp.asarray(GRID), key=key))
     model_mean = collect(lambda batch: by_grid(run.params, batch), batches, number)
-    terms = collect_posterior(run.model)(run.params, batches, number, key)
+    terms = make_programs(run.model).posterior(run.params, batches, number, key)
     return workdir.name, model_mean, np.asarray(terms.mean)[:, 0]
 
 

@@ -1,9 +1,11 @@
 """One run from a configuration to its report: data, training, evaluation, sentences, pictures."""
 
+import dataclasses
 import json
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from functools import partial
 from importlib import metadata
@@ -11,30 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from jvae.data import Tokenizer
-from jvae.data.batching import epoch_plan
 from jvae.errors import UserError
 from jvae.evaluation.evaluate import (
     EvaluationSettings,
-    SplitBatches,
-    collect_posterior,
+    Programs,
     evaluate,
-    training_figures,
+    make_programs,
 )
 from jvae.experiments import report
 from jvae.experiments.config import (
     check,
     difference,
-    make_control,
-    make_inner_loop,
-    make_kl_schedule,
     make_model,
-    make_optimisers,
 )
+from jvae.experiments.job import make_job, split_batches
 from jvae.experiments.setup import (
     RESULTS,
     TOKENIZER,
@@ -44,20 +40,15 @@ from jvae.experiments.setup import (
     fingerprint,
     initial_state,
     load_data_corpus,
-    load_run,
     make_tokenizer,
     save_config,
 )
-from jvae.objectives import negative_elbo
-from jvae.random import Stream, stream
 from jvae.training import checkpoint
 from jvae.training.logs import MetricsLog, Progress, write_atomically
-from jvae.training.loop import Job, train
-from jvae.training.parallel import MODES, Parallel, choose_devices
-from jvae.training.state import TrainState, num_parameters
-from jvae.training.steps import Corpus as DeviceCorpus
-from jvae.training.steps import StepSettings, make_step
-from jvae.vae import VAE
+from jvae.training.loop import train
+from jvae.training.parallel import MODES, Parallel, choose_devices, join_processes
+from jvae.training.profile import Profiler
+from jvae.training.state import num_parameters
 
 
 def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
@@ -67,12 +58,18 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
       UserError: the configuration, the data or the run directory is at fault.
       jvae.training.loop.Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     start = time.monotonic()
     check(config)
+    options = config.training
+    join_processes(options.coordinator, options.num_processes, options.process_id)
+    first = jax.process_index() == 0
+    if not first:  # of several processes the first speaks, and writes all but its checkpoints' part
+        console = Console(quiet=True)
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     parallel = MODES[config.training.parallel](choose_devices(config.training.num_devices or None))
     use_compilation_cache()
-    make_workdir(workdir)
+    if first:
+        make_workdir(workdir)
     checkpoints = checkpoint.open_checkpoints(workdir)
     stored = checkpoint.load_meta(checkpoints)
     if stored is not None:
@@ -81,6 +78,8 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     corpus = load_data_corpus(config)
     if stored is not None and stored["corpus"] != corpus.fingerprint:
         refuse_difference(workdir, f"the corpus {corpus.name} holds other sentences than before")
+    scratch = None if first else tempfile.TemporaryDirectory(prefix="jvae-")
+    own = Path(scratch.name) if scratch else workdir
     if stored is not None and (workdir / TOKENIZER).exists():
         tokenizer = Tokenizer.load(workdir / TOKENIZER)
     else:
@@ -92,9 +91,9 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     for note in data.notes:
         say(f"data  {note}")
 
-    write_atomically(workdir / TOKENIZER, tokenizer.to_json())
-    save_config(workdir, config)
-    write_atomically(workdir / "environment.json", json.dumps(environment(), indent=2) + "\n")
+    write_atomically(own / TOKENIZER, tokenizer.to_json())
+    save_config(own, config)
+    write_atomically(own / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
     model = make_model(config, tokenizer.vocab_size)
     state = parallel.replicate(initial_state(config, model))
@@ -106,96 +105,31 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     if stored is not None:
         state = parallel.replicate(checkpoint.restore(checkpoints, state))
         say(f"resumed at step {int(state.step)}, {int(state.epoch)} epochs finished")
-    log = MetricsLog(workdir, int(state.epoch))
+    log = MetricsLog(own, int(state.epoch))
     meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
-    job = make_job(config, model, data, parallel, meta)
+    programs = make_programs(model, parallel.compile_evaluation, parallel.shard)
+    job, memory = make_job(config, model, programs, data, parallel, state, meta)
+    say(f"memory  {memory}")
     progress = Progress(say, config.training.log_seconds, config.training.epochs)
+    profiler = Profiler(own / "profile", config.training.profile)
     try:
-        train(job, state, checkpoints, log, progress, say)
+        state = train(job, state, checkpoints, log, progress, profiler, say)
+        best = checkpoint.restore(checkpoints, state, best=True)
     finally:
+        profiler.close()
         log.close()
         checkpoints.close()
-    trained = load_run(workdir)
-    results = evaluate_run(trained, data, parallel, log.history, console)
+    trained = TrainedRun(own, config, tokenizer, model, best.params, int(best.best_epoch))
+    results = evaluate_run(trained, programs, data, parallel, log.history, console)
+    if scratch:
+        scratch.cleanup()
     say(f"\n{time.monotonic() - start:.0f} s in all; everything is in {workdir}")
     return results
 
 
-def make_job(
-    config: ConfigDict, model: VAE, data: Data, parallel: Parallel, meta: dict[str, Any]
-) -> Job:
-    """What the training loop needs besides its state."""
-    train_split = data.splits["train"]
-    plan = partial(
-        epoch_plan,
-        train_split.lengths,
-        data.buckets.widths,
-        config.training.batch_size,
-        seed=config.training.seed,
-        num_devices=parallel.num_devices,
-        max_batches=config.training.max_batches or None,
-    )
-    kl_weight = make_kl_schedule(config, len(plan(epoch=0).bucket))
-    optimiser, inner_optimiser = make_optimisers(config)
-    step = make_step(
-        model,
-        negative_elbo(kl_weight),
-        optimiser,
-        inner_optimiser,
-        StepSettings(
-            widths=data.buckets.widths,
-            clip_norm=config.training.clip_norm,
-            num_samples=config.objective.num_samples,
-            inner=make_inner_loop(config),
-        ),
-        parallel.sharding,
-    )
-    key = jax.random.key(config.training.seed)
-    valid = split_batches(config, data, "valid", parallel)
-    collect = collect_posterior(model)
-
-    def validate(state: TrainState) -> dict[str, Any]:
-        # The same noise at every epoch: epochs differ by their parameters only.
-        terms = collect(
-            state.params, valid, len(valid.split.lengths), stream(key, Stream.EVALUATION)
-        )
-        return training_figures(terms, config.evaluation.mi_batch_size)
-
-    def reset_optimisers(state: TrainState) -> TrainState:
-        return state._replace(
-            opt_state=parallel.replicate(optimiser.init(state.params)),
-            inner_opt_state=parallel.replicate(inner_optimiser.init(state.params["encoder"])),
-        )
-
-    return Job(
-        step=parallel.compile(step),
-        key=parallel.replicate(key),
-        corpus=parallel.replicate(
-            DeviceCorpus(jnp.asarray(train_split.tokens), jnp.asarray(train_split.lengths))
-        ),
-        plan=lambda epoch: plan(epoch=epoch),
-        replicate=parallel.replicate,
-        validate=validate,
-        reset_optimisers=reset_optimisers,
-        kl_weight=kl_weight,
-        settings=make_control(config),
-        meta=meta,
-    )
-
-
-def split_batches(config: ConfigDict, data: Data, name: str, parallel: Parallel) -> SplitBatches:
-    """A split in evaluation batches, spread over the devices."""
-    return SplitBatches(
-        data.splits[name],
-        data.buckets.widths,
-        config.evaluation.batch_size,
-        parallel.num_devices,
-        parallel.shard,
-    )
-
-
 def evaluate_run(
     trained: TrainedRun,
+    programs: Programs,
     data: Data,
     parallel: Parallel,
     history: list[dict[str, Any]],
@@ -206,15 +140,16 @@ def evaluate_run(
     options = trained.config.evaluation
     start = time.monotonic()
     results, terms = evaluate(
-        trained.model,
+        programs,
         parallel.replicate(trained.params),
         split_batches(trained.config, data, split, parallel),
-        key=jax.random.key(trained.config.training.seed),
+        key=parallel.replicate(jax.random.key(trained.config.training.seed)),
         vocab_size=trained.tokenizer.vocab_size,
         settings=EvaluationSettings(
             batch_size=options.batch_size,
             mi_batch_size=options.mi_batch_size,
             iw_samples=options.iw_samples,
+            iw_batch_size=options.iw_batch_size,
             iw_sentences=options.iw_sentences,
             memory_bytes=options.memory_mb * 2**20,
             seed=trained.config.training.seed,
@@ -227,6 +162,9 @@ def evaluate_run(
         "train_seconds": sum(record["seconds"] for record in history),
         "evaluation_seconds": time.monotonic() - start,
     }
+    if jax.process_index() != 0:
+        return results
+    trained = dataclasses.replace(trained, params=parallel.own(trained.params))
     results["examples"] = report.example_sentences(trained, data.corpus, data.rows["test"])
     title = f"{data.corpus.name} {split}, {results['sentences']:,} sentences, epoch {trained.epoch}"
     report.print_table(console, title, results)

@@ -1,7 +1,7 @@
 """What a trained run is good for: sentences to vectors, and vectors to sentences."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,13 +11,14 @@ import numpy as np
 from jvae.data import encode_split
 from jvae.data.batching import choose_buckets
 from jvae.errors import UserError
-from jvae.evaluation.corpus import PosteriorTerms, collect
+from jvae.evaluation import corpus
+from jvae.evaluation.corpus import Encoded
 from jvae.evaluation.evaluate import SplitBatches
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import Generated, beam_search, greedy, linear, sample, spherical
-from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, example_keys, stream
-from jvae.types import Array, Batch, Key
+from jvae.types import Array, Key, Params
+from jvae.vae import VAE, Decoder
 
 BATCH_SIZE = 64
 
@@ -42,12 +43,13 @@ class Decoding(NamedTuple):
     allow_unk: bool = True
 
 
-def _decoder(run: TrainedRun, how: Decoding) -> Callable[[Array, Key], Generated]:
-    decoder, params = run.model.decoder, run.params["decoder"]
+@lru_cache(maxsize=32)
+def _decoder(decoder: Decoder, how: Decoding) -> Callable[[Params, Array, Key], Generated]:
+    """Compiled once per model and way of decoding; parameters are arguments, not constants."""
     common: dict[str, Any] = {"max_length": how.max_length, "allow_unk": how.allow_unk}
-    strategies: dict[str, Callable[[Array, Key], Generated]] = {
-        "greedy": lambda z, key: greedy(decoder, params, z, **common),
-        "sample": lambda z, key: sample(
+    strategies: dict[str, Callable[[Params, Array, Key], Generated]] = {
+        "greedy": lambda params, z, key: greedy(decoder, params, z, **common),
+        "sample": lambda params, z, key: sample(
             decoder,
             params,
             z,
@@ -57,20 +59,27 @@ def _decoder(run: TrainedRun, how: Decoding) -> Callable[[Array, Key], Generated
             top_p=how.top_p,
             **common,
         ),
-        "beam": lambda z, key: beam_search(decoder, params, z, beam_size=how.beam_size, **common),
+        "beam": lambda params, z, key: beam_search(
+            decoder, params, z, beam_size=how.beam_size, **common
+        ),
     }
     return jax.jit(strategies[how.strategy])
 
 
+@lru_cache(maxsize=32)
+def _encoder(model: VAE) -> Callable[..., Encoded]:
+    return jax.jit(partial(corpus.encode, model))
+
+
 def decode(run: TrainedRun, z: np.ndarray, how: Decoding, *, key: Key) -> list[str]:
     """`z` `[N, L]` -> N sentences, a fixed number at a time so that one program serves all."""
-    decoder = _decoder(run, how)
-    size = min(BATCH_SIZE, len(z))
+    decoder, params = _decoder(run.model.decoder, how), run.params["decoder"]
     sentences: list[str] = []
-    for start in range(0, len(z), size):
-        rows = np.asarray(z[start : start + size])
-        filled = np.resize(rows, (size, rows.shape[1])) if rows.shape[1] else np.zeros((size, 0))
-        generated = decoder(jnp.asarray(filled), stream(key, Stream.GENERATION, start))
+    for start in range(0, len(z), BATCH_SIZE):
+        rows = np.asarray(z[start : start + BATCH_SIZE])
+        filled = np.zeros((BATCH_SIZE, rows.shape[1]), np.float32)
+        filled[: len(rows)] = rows
+        generated = decoder(params, jnp.asarray(filled), stream(key, Stream.GENERATION, start))
         tokens = np.asarray(generated.tokens)[: len(rows)]
         sentences += [run.tokenizer.decode(row.tolist()) for row in tokens]
     return sentences
@@ -84,7 +93,7 @@ def sample_prior(run: TrainedRun, number: int, how: Decoding, *, key: Key) -> li
     return decode(run, np.asarray(z), how, key=key)
 
 
-def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> PosteriorTerms:
+def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Encoded:
     """Posterior means, variances and one sample for each sentence, in their order.
 
     Raises:
@@ -101,19 +110,9 @@ def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> PosteriorT
     if len(rows) != len(sentences):
         raise UserError("a sentence is empty: every sentence needs at least one token")
     buckets = choose_buckets(split.lengths, data.max_buckets)
-    batches = SplitBatches(
-        split, buckets.widths, min(BATCH_SIZE, len(sentences)), 1, lambda batch: batch
-    )
-
-    def terms(params: Any, batch: Batch) -> PosteriorTerms:
-        q = run.model.encoder.apply(
-            params["encoder"], batch, key=stream(key, Stream.ENCODER), train=False
-        )
-        z = q.sample(latent_keys(key, batch))
-        nothing = jnp.zeros(z.shape[0])
-        return PosteriorTerms(nothing, nothing[:, None], q.mean, q.log_var, z)
-
-    return collect(partial(jax.jit(terms), run.params), batches, len(sentences))
+    batches = SplitBatches(split, buckets.widths, min(BATCH_SIZE, len(sentences)))
+    compiled = partial(_encoder(run.model), run.params, key=key)
+    return corpus.collect(compiled, batches, len(sentences))
 
 
 def reconstruct(run: TrainedRun, sentences: Sequence[str], how: Decoding, *, key: Key) -> list[str]:

@@ -6,6 +6,7 @@ from jvae.layers.initializers import symmetric_uniform as symmetric_uniform
 from jvae.layers.lstm import LSTM as LSTM
 from jvae.layers.lstm import LSTMCarry as LSTMCarry
 from jvae.layers.lstm import lstm_cell as lstm_cell
+from jvae.layers.lstm import lstm_scan as lstm_scan
 from jvae.layers.softmax import next_token_log_prob as next_token_log_prob
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "LSTMCarry",
     "dropout",
     "lstm_cell",
+    "lstm_scan",
     "next_token_log_prob",
     "symmetric_uniform",
     "word_dropout",

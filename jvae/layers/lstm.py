@@ -1,6 +1,5 @@
 """An LSTM whose input projections stand outside the recurrence."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -28,10 +27,71 @@ def lstm_cell(carry: LSTMCarry, projected: Array, recurrent_kernel: Array) -> LS
     References:
       Hochreiter and Schmidhuber (1997), without peepholes, as in PyTorch and He et al. (2019).
     """
+    return _cell(carry, projected, recurrent_kernel)[0]
+
+
+def _cell(carry: LSTMCarry, projected: Array, recurrent_kernel: Array):
     gates = projected + carry.hidden @ recurrent_kernel
     i, f, g, o = jnp.split(gates, 4, axis=-1)
-    cell = nn.sigmoid(f) * carry.cell + nn.sigmoid(i) * jnp.tanh(g)
-    return LSTMCarry(cell, nn.sigmoid(o) * jnp.tanh(cell))
+    i, f, g, o = nn.sigmoid(i), nn.sigmoid(f), jnp.tanh(g), nn.sigmoid(o)
+    cell = f * carry.cell + i * g
+    return LSTMCarry(cell, o * jnp.tanh(cell)), (i, f, g, o)
+
+
+@jax.custom_vjp
+def lstm_scan(recurrent_kernel: Array, start: LSTMCarry, projected: Array) -> Array:
+    """`lstm_cell` over all tokens: `projected` `[T, B, 4H]` -> hidden states `[T, B, H]`.
+
+    Its gradient is written by hand. The derived one adds a `[H, 4H]` product over the batch to the
+    kernel's gradient at every token; here the gates' gradients are kept, and the kernel's is one
+    product over all tokens.
+
+    Args:
+      recurrent_kernel: `[H, 4H]`.
+      start: the state before the first token.
+      projected: what the inputs contribute to the gates, bias included.
+    """
+    return _lstm_scan_forward(recurrent_kernel, start, projected)[0]
+
+
+def _lstm_scan_forward(recurrent_kernel: Array, start: LSTMCarry, projected: Array):
+    def body(carry: LSTMCarry, projected: Array):
+        carry, gates = _cell(carry, projected, recurrent_kernel)
+        return carry, (gates, carry)
+
+    _, (gates, states) = jax.lax.scan(body, start, projected)
+    return states.hidden, (recurrent_kernel, start, gates, states)
+
+
+def _lstm_scan_backward(residuals, d_outputs: Array):
+    recurrent_kernel, start, gates, states = residuals
+    before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), start, states)
+
+    def body(d_carry: LSTMCarry, inputs):
+        (i, f, g, o), cell, cell_before, d_output = inputs
+        tanh_cell = jnp.tanh(cell)
+        d_hidden = d_carry.hidden + d_output
+        d_cell = d_carry.cell + d_hidden * o * (1 - tanh_cell**2)
+        d_gates = jnp.concatenate(
+            [
+                d_cell * g * i * (1 - i),
+                d_cell * cell_before * f * (1 - f),
+                d_cell * i * (1 - g**2),
+                d_hidden * tanh_cell * o * (1 - o),
+            ],
+            axis=-1,
+        )
+        return LSTMCarry(d_cell * f, d_gates @ recurrent_kernel.T), d_gates
+
+    zeros = jax.tree.map(jnp.zeros_like, start)
+    inputs = (gates, states.cell, before.cell, d_outputs)
+    d_start, d_gates = jax.lax.scan(body, zeros, inputs, reverse=True)
+    flat = d_gates.reshape(-1, d_gates.shape[-1])
+    d_kernel = before.hidden.reshape(-1, before.hidden.shape[-1]).T @ flat
+    return d_kernel, d_start, d_gates
+
+
+lstm_scan.defvjp(_lstm_scan_forward, _lstm_scan_backward)
 
 
 class LSTM(nn.Module):
@@ -71,36 +131,22 @@ class LSTM(nn.Module):
         """One token, `projected` `[B, 4H]`."""
         return lstm_cell(carry, projected, self.recurrent_kernel)
 
-    def last(self, projected: Array, lengths: Array) -> LSTMCarry:
-        """The state after each sentence's own last token.
-
-        Args:
-          projected: `[B, T, 4H]`.
-          lengths: `[B]`, how many of the T tokens are real; padding leaves the state as it is.
-        """
-        kernel = self.recurrent_kernel  # read here: a scan body may not touch module variables
-
-        def body(carry: LSTMCarry, inputs: tuple[Array, Array]) -> tuple[LSTMCarry, None]:
-            step, gates = inputs
-            after = lstm_cell(carry, gates, kernel)
-            real = (step < lengths)[:, None]
-            return jax.tree.map(partial(jnp.where, real), after, carry), None
-
-        steps = jnp.arange(projected.shape[1])
-        start = self.zero_carry(projected.shape[0])
-        carry, _ = jax.lax.scan(body, start, (steps, jnp.swapaxes(projected, 0, 1)))
-        return carry
-
     def outputs(self, carry: LSTMCarry, projected: Array) -> Array:
         """All hidden states from `carry` on: `projected` `[B, T, 4H]` -> `[B, T, H]`.
 
         Padding needs no mask here: it comes after every real token of its sentence.
         """
-        kernel = self.recurrent_kernel
-
-        def body(carry: LSTMCarry, gates: Array) -> tuple[LSTMCarry, Array]:
-            carry = lstm_cell(carry, gates, kernel)
-            return carry, carry.hidden
-
-        _, hidden = jax.lax.scan(body, carry, jnp.swapaxes(projected, 0, 1))
+        hidden = lstm_scan(self.recurrent_kernel, carry, jnp.swapaxes(projected, 0, 1))
         return jnp.swapaxes(hidden, 0, 1)
+
+    def last(self, projected: Array, lengths: Array) -> Array:
+        """The hidden state after each sentence's own last token, `[B, H]`.
+
+        Args:
+          projected: `[B, T, 4H]`.
+          lengths: `[B]`, how many of the T tokens are real.
+        """
+        batch_size = projected.shape[0]
+        start = self.zero_carry(batch_size)
+        hidden = lstm_scan(self.recurrent_kernel, start, jnp.swapaxes(projected, 0, 1))
+        return hidden[lengths - 1, jnp.arange(batch_size)]

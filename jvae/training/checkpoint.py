@@ -47,6 +47,7 @@ def open_checkpoints(workdir: Path, *, read_only: bool = False) -> ocp.Checkpoin
     try:
         if not read_only:
             folder.mkdir(parents=True, exist_ok=True)  # orbax takes a file for a folder
+        if not read_only and jax.process_index() == 0:
             # A save killed midway leaves such a folder; it must not gather dust. (Orbax would sweep
             # in a thread, which prints a traceback if the process ends early.)
             for temporary in folder.glob("*.orbax-checkpoint-tmp"):

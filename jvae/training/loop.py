@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from jvae.data.batching import Plan
 from jvae.errors import UserError
 from jvae.training import checkpoint
 from jvae.training.control import ControlSettings, end_epoch, finished
 from jvae.training.logs import MetricsLog, Progress
+from jvae.training.profile import Profiler
 from jvae.training.state import FAULT_TERMS, TrainState
 from jvae.training.steps import Corpus, DevicePlan, Step
 from jvae.types import Key
@@ -81,6 +84,7 @@ def train(
     checkpoints: ocp.CheckpointManager,
     log: MetricsLog,
     progress: Progress,
+    profiler: Profiler,
     print_line: Callable[[str], None],
 ) -> TrainState:
     """Runs epochs until the plan of the schedule is through.
@@ -91,7 +95,7 @@ def train(
     """
     with _signals() as received:
         while not finished(state, job.settings):
-            state, record = _epoch(job, state, checkpoints, progress, received)
+            state, record = _epoch(job, state, checkpoints, progress, profiler, received)
             validation = job.validate(state)
             if not math.isfinite(validation["elbo"]):
                 raise UserError(
@@ -122,6 +126,7 @@ def _epoch(
     state: TrainState,
     checkpoints: ocp.CheckpointManager,
     progress: Progress,
+    profiler: Profiler,
     received: list[int],
 ) -> tuple[TrainState, dict[str, Any]]:
     """The rest of the current epoch, and its record for the log."""
@@ -134,10 +139,13 @@ def _epoch(
     start = time.monotonic()
     progress.start_epoch(first / rows)
     for row in range(first, rows):
-        if received:
+        signum = _asked_to_stop(received, row)
+        if signum:
             checkpoint.save(checkpoints, state, job.meta, None)
-            raise Interrupted(received[0])
-        state = job.step(state, job.key, job.corpus, plan, jnp.int32(row))
+            raise Interrupted(signum)
+        profiler.before_step()
+        state = job.step(state, job.key, job.corpus, plan, np.int32(row))
+        profiler.after_step(state)
         if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
             totals = jax.tree.map(float, state.totals)
             _check(state, host_plan, checkpoints)
@@ -158,6 +166,16 @@ def _epoch(
         "seconds": time.monotonic() - start,
     }
     return state, record
+
+
+def _asked_to_stop(received: list[int], row: int) -> int:
+    """The signal that this or another process received, or 0."""
+    mine = received[0] if received else 0
+    if jax.process_count() == 1:
+        return mine
+    if row % SYNC_EVERY != 0:  # all processes must stop at the same step, so they ask each other
+        return 0
+    return int(multihost_utils.process_allgather(np.int32(mine)).max())
 
 
 def _check(state: TrainState, plan: Plan, checkpoints: ocp.CheckpointManager) -> None:

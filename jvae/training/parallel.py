@@ -1,4 +1,9 @@
-"""How a step is compiled and spread over devices: the one place that calls `jit` and `pmap`."""
+"""How a step is compiled and spread over devices: the one place that calls `jit` and `pmap`.
+
+With several processes (hosts), every one of them runs the same program over the same numbers, and
+JAX moves what must move between them. An array that all of them hold whole is made from each
+process's own copy.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jvae.errors import UserError
@@ -22,31 +28,84 @@ class Parallel(NamedTuple):
       num_devices: batches are filled up to a multiple of it.
       sharding: hooks for `jvae.training.steps.make_step`.
       compile: step -> compiled step; its state is donated.
+      compile_evaluation: function -> compiled function, whose result every process can read.
       replicate: puts arrays on every device.
       shard: puts `[B, ..]` arrays on the devices, rows spread.
+      own: what `replicate` gave, on the first of this process's devices.
     """
 
     num_devices: int
     sharding: Sharding
     compile: Callable[[Step], Step]
+    compile_evaluation: Callable[[Callable[..., Any]], Callable[..., Any]]
     replicate: Callable[[Any], Any]
     shard: Callable[[Any], Any]
+    own: Callable[[Any], Any] = partial(jax.tree.map, lambda leaf: leaf.addressable_data(0))
+
+
+def join_processes(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Makes this process one of several; before anything else is asked of JAX.
+
+    Args:
+      coordinator: "" for a process on its own; "auto" where the cluster tells each process its
+        place (Cloud TPU, Slurm, Kubernetes, Open MPI); else `host:port` of process 0.
+      num_processes: how many there are, if not told by the cluster.
+      process_id: which this one is, from 0.
+
+    Raises:
+      UserError: the others cannot be reached.
+    """
+    if not coordinator or jax.distributed.is_initialized():
+        return
+    place: dict[str, Any] = {}
+    if coordinator != "auto":
+        place = {
+            "coordinator_address": coordinator,
+            "num_processes": num_processes,
+            "process_id": process_id,
+        }
+    try:
+        jax.distributed.initialize(**place)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"process {process_id} of {num_processes} cannot join training.coordinator = "
+            f"{coordinator!r}: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 def choose_devices(num_devices: int | None) -> list[jax.Device]:
-    """The first `num_devices` local devices, or all.
+    """The first `num_devices` devices, or all, of all processes.
 
     Raises:
-      UserError: there are fewer.
+      UserError: there are fewer, or only some of several processes' devices are asked for.
     """
-    devices = jax.local_devices()
+    devices = jax.devices()
     wanted = num_devices or len(devices)
     if wanted > len(devices):
         raise UserError(
             f"training.num_devices asks for {wanted} devices but this machine has {len(devices)} "
             f"({devices[0].platform}): lower it, or leave it at 0 for all"
         )
+    if jax.process_count() > 1 and wanted < len(devices):
+        raise UserError(
+            f"training.num_devices = {wanted} leaves out some of the {len(devices)} devices of "
+            f"{jax.process_count()} processes: leave it at 0 for all"
+        )
     return devices[:wanted]
+
+
+def place(tree: Any, sharding: NamedSharding) -> Any:
+    """Puts arrays on devices, also on those of other processes, which hold the same arrays."""
+
+    def put(leaf: Any) -> Array:
+        if jax.process_count() == 1:
+            return jax.device_put(leaf, sharding)
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(put, tree)
 
 
 def _mesh_jit(devices: list[jax.Device]) -> Parallel:
@@ -59,8 +118,9 @@ def _mesh_jit(devices: list[jax.Device]) -> Parallel:
         num_devices=len(devices),
         sharding=Sharding(rows=partial(jax.lax.with_sharding_constraint, shardings=by_row)),
         compile=partial(jax.jit, donate_argnums=0, out_shardings=replicated),
-        replicate=partial(jax.device_put, device=replicated),
-        shard=partial(jax.device_put, device=by_row),
+        compile_evaluation=partial(jax.jit, out_shardings=replicated),
+        replicate=partial(place, sharding=replicated),
+        shard=partial(place, sharding=by_row),
     )
 
 

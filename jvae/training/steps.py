@@ -1,6 +1,7 @@
 """One update of training, as a pure function of the state, the corpus and the epoch's plan."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -49,12 +50,14 @@ class StepSettings(NamedTuple):
       widths: the buckets, predicted tokens.
       clip_norm: global gradient norm above which an update is scaled down.
       num_samples: samples of z per sentence.
+      microbatches: equal parts in which a batch's gradient is summed, to save memory.
       inner: settings of the aggressive loop, or None to leave it out of the program.
     """
 
     widths: tuple[int, ...]
     clip_norm: float = 5.0
     num_samples: int = 1
+    microbatches: int = 1
     inner: InnerLoop | None = None
 
 
@@ -70,7 +73,7 @@ class Sharding(NamedTuple):
     reduce: Callable[[Any], Any] = lambda sums: sums
 
 
-Step = Callable[[TrainState, Key, Corpus, DevicePlan, Array], TrainState]
+Step = Callable[[TrainState, Key, Corpus, DevicePlan, Any], TrainState]  # the row comes last
 
 
 def _fault(sums: Sums, grad_norm: Array) -> Array:
@@ -124,10 +127,25 @@ def make_step(
         """Gradient of the mean loss over a plan's row, its sums, and the gradient's norm."""
 
         def at_width(width: int):
-            def branch(wrt: Params) -> tuple[Params, Sums]:
-                index, weight = sharding.rows(plan.index[row]), sharding.rows(plan.weight[row])
+            def of_rows(wrt: Params, index: Array, weight: Array) -> tuple[Params, Sums]:
+                index, weight = sharding.rows(index), sharding.rows(weight)
                 batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
                 return jax.grad(of, has_aux=True)(wrt, batch, key, step)
+
+            def branch(wrt: Params) -> tuple[Params, Sums]:
+                index, weight = plan.index[row], plan.weight[row]
+                if settings.microbatches == 1:
+                    return of_rows(wrt, index, weight)
+                parts = [field.reshape(settings.microbatches, -1) for field in (index, weight)]
+                zeros = jax.tree.map(
+                    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+                    jax.eval_shape(of_rows, wrt, *(part[0] for part in parts)),
+                )
+                add = partial(jax.tree.map, jnp.add)
+                total, _ = jax.lax.scan(
+                    lambda sums, part: (add(sums, of_rows(wrt, *part)), None), zeros, tuple(parts)
+                )
+                return total
 
             return branch
 

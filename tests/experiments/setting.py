@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,20 @@ def the_line(done: subprocess.CompletedProcess) -> str:
     assert done.stderr.startswith("jvae: ") and done.stderr.endswith("\n"), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr.removeprefix("jvae: ").strip()
+
+
+def stop_when(process: subprocess.Popen, condition, signum: int) -> int:
+    """Sends `signum` as soon as `condition()` holds; returns the exit code."""
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signum)
+    process.communicate(timeout=120)
+    return process.returncode
+
+
+def lines(workdir: Path) -> int:
+    path = workdir / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0

@@ -14,7 +14,7 @@ import pytest
 from jvae.data.batching import epoch_plan
 from jvae.errors import UserError
 from jvae.experiments import command as command_line
-from jvae.experiments import runner
+from jvae.experiments import job, runner
 from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run, make_tokenizer
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
@@ -203,7 +203,7 @@ def test_an_explosion_leaves_the_checkpoint_before_it(train, tmp_path, monkeypat
     before = load_run(workdir)
     config = tiny_config(train, training__epochs=2, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "make_optimisers", lambda config: (optax.sgd(1e30), optax.sgd(1.0)))
+        patch.setattr(job, "make_optimisers", lambda config: (optax.sgd(1e30), optax.sgd(1.0)))
         message = refused(config, workdir)
     plan = plan_of(config, 1)
     rows = len(plan.bucket)

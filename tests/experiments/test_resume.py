@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import jax
@@ -10,7 +9,14 @@ import numpy as np
 import pytest
 
 from jvae.experiments.setup import load_run
-from tests.experiments.setting import command, execute, numbers, write_sentences
+from tests.experiments.setting import (
+    command,
+    execute,
+    lines,
+    numbers,
+    stop_when,
+    write_sentences,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,25 +41,8 @@ def assert_same_run(workdir: Path, untouched: Path) -> None:
     assert epochs == [1, 2, 3]
 
 
-def stop_when(process: subprocess.Popen, condition, signum: int) -> int:
-    """Sends `signum` as soon as `condition()` holds; returns the exit code."""
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.send_signal(signum)
-    process.communicate(timeout=120)
-    return process.returncode
-
-
 def start(arguments: list[str]) -> subprocess.Popen:
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def lines(workdir: Path) -> int:
-    path = workdir / "metrics.jsonl"
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def test_kill_9_in_mid_epoch(sentences, untouched, tmp_path):

@@ -52,6 +52,7 @@ def make_problem(
     aggressive: bool = True,
     learning_rate: float = 0.5,
     clip_norm: float = 5.0,
+    microbatches: int = 1,
     optimiser: Any = optax.sgd,
     **model_options,
 ) -> Problem:
@@ -66,7 +67,7 @@ def make_problem(
     )
     params = jvae.init(model, batch, key=KEY)
     make = partial(optimiser, learning_rate)
-    settings = StepSettings(widths, clip_norm=clip_norm, inner=inner)
+    settings = StepSettings(widths, clip_norm=clip_norm, microbatches=microbatches, inner=inner)
     raw_step = make_step(
         model, jvae.negative_elbo(KL_WEIGHT), make(), make(), settings, parallel.sharding
     )

@@ -144,6 +144,16 @@ def test_a_joint_step_is_clipped_sgd_on_the_mean_loss():
     assert_close(problem.run(problem.state, range(1)).params, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("mode", "num_devices"), [("jit", 1), ("jit", 2), ("pmap", 2)])
+def test_the_sum_over_microbatches_is_the_unsplit_step(mode, num_devices):
+    """Dropout and noise belong to the sentence, so that the numbers are the same."""
+    whole = make_problem(dropout_in=0.5, dropout_out=0.3)
+    split = make_problem(mode, num_devices, microbatches=2, dropout_in=0.5, dropout_out=0.3)
+    results = [problem.run(problem.state, range(3)) for problem in (whole, split)]
+    assert_close(results[1].params, results[0].params, rtol=1e-4, atol=1e-6)
+    assert_close(results[1].totals, results[0].totals, rtol=1e-5)
+
+
 def test_totals_count_each_sentence_once_and_no_filling_row():
     problem = make_problem(aggressive=False)
     after = problem.run(problem.state, range(len(problem.host_plan.bucket)))

@@ -1,0 +1,1 @@
+"""Timings of jvae beside PyTorch; not part of the package."""

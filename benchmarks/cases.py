@@ -1,0 +1,99 @@
+"""Every case by name: what jvae runs, and what PyTorch runs against it, form by form."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.sizes import SIZES, Size, flops
+
+INNER_UPDATES = 20  # per decoder update, where the inner loop is timed
+EPOCH_STEPS, EPOCH_INNER = 4, 30  # 30: two windows, the least that the stop rule allows
+SAMPLES, IW_SENTENCES = 500, 2
+GREEDY_SENTENCES, BEAM_SENTENCES, BEAM = 1_000, 100, 10
+
+Run = Callable[[], Any]
+
+
+class Case(NamedTuple):
+    """What is timed.
+
+    Attributes:
+      size: a key of `benchmarks.sizes.SIZES`.
+      kind: joint, inner, epoch, iw, greedy, beam.
+    """
+
+    size: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.size}/{self.kind}"
+
+
+# PyTorch's forms; jvae is compared with the faster one.
+FORMS = {
+    "joint": ("torch",),
+    "inner": ("torch-full", "torch-encoder-only"),
+    "epoch": ("torch-published",),
+    "iw": ("torch-100", "torch-500"),
+    "greedy": ("torch",),
+    "beam": ("torch",),
+}
+
+
+def operations(case: Case) -> float | None:
+    """Floating-point operations of one run, or None where they are not counted."""
+    size = SIZES[case.size]
+    if case.kind == "joint":
+        return flops(size, "joint", sentences=size.batch_size)
+    if case.kind == "inner":
+        inner = flops(size, "inner", sentences=size.batch_size)
+        return INNER_UPDATES * inner + flops(size, "joint", sentences=size.batch_size)
+    if case.kind == "iw":
+        return flops(size, "iw", sentences=IW_SENTENCES, samples=SAMPLES)
+    if case.kind == "greedy":
+        return flops(size, "greedy", sentences=GREEDY_SENTENCES)
+    return None
+
+
+def ragged(size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Sentences of many lengths around `size.length`: tokens `[N, T + 1]`, lengths `[N]`."""
+    rng = np.random.default_rng(3)
+    number = 1024
+    lengths = np.clip(rng.gamma(4.0, size.length / 4.0, number).round(), 3, 2 * size.length)
+    lengths = lengths.astype(np.int32)
+    tokens = rng.integers(4, size.vocab_size, (number, lengths.max() + 1), dtype=np.int32)
+    tokens[:, 0] = 1
+    steps = np.arange(tokens.shape[1])
+    tokens[steps == lengths[:, None]] = 2
+    tokens[steps > lengths[:, None]] = 0
+    return tokens, lengths
+
+
+def prepare(case: Case, contestant: str) -> Run:
+    """Builds what a contestant runs; imports its framework alone."""
+    size = SIZES[case.size]
+    if contestant == "jvae":
+        from benchmarks import jvae_cases as of
+
+        builders: dict[str, Callable[[], Run]] = {
+            "joint": lambda: of.joint(size),
+            "inner": lambda: of.inner(size, INNER_UPDATES),
+            "epoch": lambda: of.epoch(size, *ragged(size), EPOCH_STEPS, EPOCH_INNER),
+            "iw": lambda: of.iw(size, IW_SENTENCES, SAMPLES, chunk=SAMPLES),
+            "greedy": lambda: of.greedy_decoding(size, GREEDY_SENTENCES),
+            "beam": lambda: of.beam(size, BEAM_SENTENCES, BEAM),
+        }
+    else:
+        from benchmarks import torch_cases as th
+
+        full = contestant == "torch-full"
+        builders = {
+            "joint": lambda: th.joint(size),
+            "inner": lambda: th.inner(size, INNER_UPDATES, full=full),
+            "epoch": lambda: th.epoch(size, *ragged(size), EPOCH_STEPS, EPOCH_INNER),
+            "iw": lambda: th.iw(size, IW_SENTENCES, SAMPLES, chunk=int(contestant[6:] or 0)),
+            "greedy": lambda: th.greedy_decoding(size, GREEDY_SENTENCES),
+            "beam": lambda: th.beam(size, BEAM_SENTENCES, BEAM),
+        }
+    return builders[case.kind]()

@@ -1,0 +1,135 @@
+"""What is timed of jvae: the programs that its experiments run, not extracts of them."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jvae
+from benchmarks.sizes import Size, random_tokens, random_weights
+from jvae.data.batching import choose_buckets, epoch_plan
+from jvae.decoders import DECODERS
+from jvae.encoders import ENCODERS
+from jvae.generation import beam_search, greedy
+from jvae.remedies import InnerLoop
+from jvae.training.optimisers import OPTIMISERS
+from jvae.training.parallel import MODES
+from jvae.training.state import TrainState, create_state
+from jvae.training.steps import Corpus, DevicePlan, StepSettings, make_step
+
+NUM_SENTENCES = 1024  # on the device, for the steps to draw from
+
+
+def make_model(size: Size, dropout: float) -> jvae.VAE:
+    """The LSTM VAE of this size."""
+    sizes = {
+        "vocab_size": size.vocab_size,
+        "latent_size": size.latent_size,
+        "embed_size": size.embed_size,
+        "hidden_size": size.hidden_size,
+    }
+    return jvae.VAE(
+        encoder=ENCODERS["lstm"](**sizes),
+        decoder=DECODERS["lstm"](**sizes, dropout_in=dropout, dropout_out=dropout),
+        prior=jvae.standard_normal(latent_size=size.latent_size),
+        latent_size=size.latent_size,
+    )
+
+
+def as_batch(tokens: np.ndarray) -> jvae.Batch:
+    """Full rows of one length."""
+    rows, width = tokens.shape
+    return jvae.Batch(
+        jnp.asarray(tokens), jnp.full(rows, width - 1), jnp.arange(rows), jnp.ones(rows)
+    )
+
+
+class Training:
+    """A training step and its state, as `jvae.training.loop` drives them."""
+
+    def __init__(
+        self, size: Size, tokens: np.ndarray, lengths: np.ndarray, inner: InnerLoop | None
+    ):
+        parallel = MODES["jit"](jax.local_devices()[:1])
+        optimiser, inner_optimiser = OPTIMISERS["sgd"](1.0), OPTIMISERS["sgd"](1.0)
+        buckets = choose_buckets(lengths, 4)
+        step = make_step(
+            make_model(size, 0.5),
+            jvae.negative_elbo(lambda step: 1.0),
+            optimiser,
+            inner_optimiser,
+            StepSettings(widths=buckets.widths, inner=inner),
+            parallel.sharding,
+        )
+        # The usual start: training from large weights would soon leave the finite numbers.
+        weights = jax.tree.map(lambda leaf: jnp.asarray(0.05 * leaf), random_weights(size, 0))
+        state = create_state(weights, optimiser, inner_optimiser, aggressive=inner is not None)
+        self.state: TrainState = parallel.replicate(state)
+        self.step = parallel.compile(step)
+        self.key = parallel.replicate(jax.random.key(0))
+        self.corpus = parallel.replicate(Corpus(jnp.asarray(tokens), jnp.asarray(lengths)))
+        plan = epoch_plan(lengths, buckets.widths, size.batch_size, seed=0, epoch=0)
+        self.plan = parallel.replicate(DevicePlan(*map(jnp.asarray, plan)))
+        self.rows, self.row = len(plan.bucket), 0
+
+    def run(self, steps: int = 1) -> None:
+        """So many updates of the decoder, and what inner ones belong to them."""
+        for _ in range(steps):
+            self.state = self.step(
+                self.state, self.key, self.corpus, self.plan, jnp.int32(self.row)
+            )
+            self.row = (self.row + 1) % self.rows
+        jax.block_until_ready(self.state)
+
+
+def joint(size: Size) -> Callable[[], None]:
+    """One joint step."""
+    tokens = random_tokens(size, NUM_SENTENCES, 0)
+    return Training(size, tokens, np.full(len(tokens), size.length), None).run
+
+
+def inner(size: Size, updates: int) -> Callable[[], None]:
+    """One aggressive step: so many updates of the encoder, one of the decoder."""
+    tokens = random_tokens(size, NUM_SENTENCES, 0)
+    lengths = np.full(len(tokens), size.length)
+    return Training(size, tokens, lengths, InnerLoop(updates, updates + 1)).run
+
+
+def epoch(
+    size: Size, tokens: np.ndarray, lengths: np.ndarray, steps: int, updates: int
+) -> Callable[[], None]:
+    """Several aggressive steps over sentences of many lengths."""
+    training = Training(size, tokens, lengths, InnerLoop(updates, updates + 1))
+    return partial(training.run, steps)
+
+
+def iw(size: Size, sentences: int, samples: int, chunk: int) -> Callable[[], None]:
+    """IW-NLL of so many sentences."""
+    model = make_model(size, 0.0)
+    params = jax.tree.map(jnp.asarray, random_weights(size, 0))
+    batch = as_batch(random_tokens(size, sentences, 0))
+    compiled = jax.jit(
+        partial(jvae.iw_log_likelihood, model, num_samples=samples, chunk_size=chunk)
+    )
+    key = jax.random.key(0)
+    return lambda: jax.block_until_ready(compiled(params, batch, key=key))
+
+
+def greedy_decoding(size: Size, sentences: int) -> Callable[[], None]:
+    """Greedy sentences from the prior."""
+    decoder = make_model(size, 0.0).decoder
+    params = jax.tree.map(jnp.asarray, random_weights(size, 0)["decoder"])
+    z = jax.random.normal(jax.random.key(0), (sentences, size.latent_size))
+    compiled = jax.jit(partial(greedy, decoder, max_length=size.length))
+    return lambda: jax.block_until_ready(compiled(params, z))
+
+
+def beam(size: Size, sentences: int, width: int) -> Callable[[], None]:
+    """Beam search from the prior."""
+    decoder = make_model(size, 0.0).decoder
+    params = jax.tree.map(jnp.asarray, random_weights(size, 0)["decoder"])
+    z = jax.random.normal(jax.random.key(0), (sentences, size.latent_size))
+    compiled = jax.jit(partial(beam_search, decoder, max_length=size.length, beam_size=width))
+    return lambda: jax.block_until_ready(compiled(params, z))

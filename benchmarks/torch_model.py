@@ -1,0 +1,217 @@
+"""The same LSTM VAE in PyTorch, on `torch.nn.LSTM`: the baseline that jvae is timed against.
+
+Written for speed as a careful PyTorch user would: words first, one flat output product, in-place
+gradients set to None. `load` takes jvae's parameters, `gradients` gives them back by jvae's names.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.sizes import Size
+
+
+class Encoder(nn.Module):
+    """`tokens [B, T + 1] -> mean, log_var [B, L]`."""
+
+    def __init__(self, size: Size):
+        super().__init__()
+        self.embedding = nn.Embedding(size.vocab_size, size.embed_size)
+        self.lstm = nn.LSTM(size.embed_size, size.hidden_size)
+        self.head = nn.Linear(size.hidden_size, 2 * size.latent_size, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reads the whole sentence."""
+        _, (last, _) = self.lstm(self.embedding(tokens.T))
+        return self.head(last[-1]).chunk(2, dim=-1)
+
+
+class Decoder(nn.Module):
+    """`p(x | z)`: z sets the first state and is appended to every input, as in He et al. (2019)."""
+
+    def __init__(self, size: Size, dropout: float):
+        super().__init__()
+        self.embedding = nn.Embedding(size.vocab_size, size.embed_size)
+        self.lstm = nn.LSTM(size.embed_size + size.latent_size, size.hidden_size)
+        self.latent_to_cell = nn.Linear(size.latent_size, size.hidden_size, bias=False)
+        self.output = nn.Linear(size.hidden_size, size.vocab_size, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def start(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The state before the first token."""
+        cell = self.latent_to_cell(z)[None]
+        return torch.tanh(cell), cell
+
+    def forward(self, z: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """`log p(x | z)`, `[B]`, for `tokens [B, T + 1]`."""
+        embedded = self.dropout(self.embedding(tokens[:, :-1].T))
+        inputs = torch.cat([embedded, z.expand(embedded.shape[0], *z.shape)], dim=-1)
+        hidden, _ = self.lstm(inputs, self.start(z))
+        hidden = self.dropout(hidden)
+        logits = self.output(hidden.reshape(-1, hidden.shape[-1]))
+        nll = F.cross_entropy(logits, tokens[:, 1:].T.reshape(-1), reduction="none")
+        return -nll.reshape(hidden.shape[:2]).sum(0)
+
+    def step(self, state: Any, z: torch.Tensor, token: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        """One token `[B]` -> the next one's logits `[B, V]`."""
+        inputs = torch.cat([self.embedding(token), z], dim=-1)[None]
+        hidden, state = self.lstm(inputs, state)
+        return state, self.output(hidden[0])
+
+
+class LSTMVAE(nn.Module):
+    """Encoder, decoder, standard normal prior."""
+
+    def __init__(self, size: Size, dropout: float):
+        super().__init__()
+        self.encoder = Encoder(size)
+        self.decoder = Decoder(size, dropout)
+        self.size = size
+        for lstm in (self.encoder.lstm, self.decoder.lstm):
+            nn.init.zeros_(lstm.bias_hh_l0)  # one bias, as in jvae
+            lstm.bias_hh_l0.requires_grad_(False)
+
+    def loss(self, tokens: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Mean of `rec + KL` over the batch; `noise [B, L]`."""
+        mean, log_var = self.encoder(tokens)
+        z = mean + noise * torch.exp(0.5 * log_var)
+        kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(-1)
+        return (kl - self.decoder(z, tokens)).mean()
+
+    @torch.no_grad()
+    def iw_nll(self, tokens: torch.Tensor, noise: torch.Tensor, chunk: int) -> torch.Tensor:
+        """`[B]`, `-log 1/K sum_k w_k`; `noise [K, B, L]`; `chunk` samples of a sentence at once."""
+        mean, log_var = self.encoder(tokens)
+        samples = noise.shape[0]
+        rows = []
+        for row in range(tokens.shape[0]):
+            weights = []
+            for first in range(0, samples, chunk):
+                eps = noise[first : first + chunk, row]
+                z = mean[row] + eps * torch.exp(0.5 * log_var[row])
+                log_likelihood = self.decoder(z, tokens[row : row + 1].expand(len(z), -1))
+                # log p(z) - log q(z | x): the constants cancel.
+                ratio = 0.5 * (eps.square() + log_var[row] - z.square()).sum(-1)
+                weights.append(log_likelihood + ratio)
+            rows.append(math.log(samples) - torch.logsumexp(torch.cat(weights), dim=0))
+        return torch.stack(rows)
+
+    @torch.no_grad()
+    def greedy(self, z: torch.Tensor, max_length: int) -> torch.Tensor:
+        """`[B, max_length]`: the likeliest words until every sentence has ended."""
+        state = self.decoder.start(z)
+        token = torch.full((len(z),), 1)
+        ended = torch.zeros(len(z), dtype=torch.bool)
+        words = torch.zeros(len(z), max_length, dtype=torch.long)
+        for step in range(max_length):
+            state, logits = self.decoder.step(state, z, token)
+            logits[:, :2] = -torch.inf
+            token = logits.argmax(-1).masked_fill(ended, 0)
+            words[:, step] = token
+            ended |= token == 2
+            if bool(ended.all()):
+                break
+        return words
+
+    @torch.no_grad()
+    def beam(self, z: torch.Tensor, max_length: int, width: int) -> torch.Tensor:
+        """`[B, max_length]`: batched beam search, all sentences in one batch of hypotheses."""
+        rows = len(z)
+        first = torch.arange(rows)[:, None] * width
+        wide = z.repeat_interleave(width, dim=0)
+        state = self.decoder.start(wide)
+        token = torch.full((rows * width,), 1)
+        words = torch.zeros(rows, width, max_length, dtype=torch.long)
+        score = torch.full((rows, width), -torch.inf)
+        score[:, 0] = 0.0
+        best, best_score = words[:, 0].clone(), torch.full((rows,), -torch.inf)
+        for step in range(max_length):
+            state, logits = self.decoder.step(state, wide, token)
+            gain = torch.log_softmax(logits, dim=-1)
+            gain[:, :2] = -torch.inf
+            total = score[:, :, None] + gain.view(rows, width, -1)
+            score, flat = total.view(rows, -1).topk(width, dim=-1)
+            parent = flat // logits.shape[1]
+            chosen = flat % logits.shape[1]
+            words = words.gather(1, parent[:, :, None].expand(-1, -1, max_length)).clone()
+            words[:, :, step] = chosen
+            moved = (first + parent).view(-1)
+            state = tuple(part[:, moved] for part in state)
+            token = chosen.view(-1)
+            ended = (chosen == 2) | (step + 1 == max_length)
+            ending, place = score.masked_fill(~ended, -torch.inf).max(dim=-1)
+            wins = ending > best_score
+            best = torch.where(wins[:, None], words[torch.arange(rows), place], best)
+            best_score = torch.maximum(ending, best_score)
+            score = score.masked_fill(ended, -torch.inf)
+            if bool((score.amax(-1) <= best_score).all()):
+                break
+        return best
+
+
+def load(model: LSTMVAE, params: dict) -> None:
+    """Copies jvae's parameters."""
+    encoder, decoder = params["encoder"], params["decoder"]
+    gates = decoder["latent_to_gates"]["kernel"]
+    pairs = [
+        (model.encoder.embedding.weight, encoder["embedding"]["embedding"]),
+        (model.encoder.lstm.weight_ih_l0, encoder["lstm"]["input"]["kernel"].T),
+        (model.encoder.lstm.bias_ih_l0, encoder["lstm"]["input"]["bias"]),
+        (model.encoder.lstm.weight_hh_l0, encoder["lstm"]["recurrent_kernel"].T),
+        (model.encoder.head.weight, encoder["head"]["kernel"].T),
+        (model.decoder.embedding.weight, decoder["embedding"]["embedding"]),
+        (
+            model.decoder.lstm.weight_ih_l0,
+            np.concatenate([decoder["lstm"]["input"]["kernel"], gates]).T,
+        ),
+        (model.decoder.lstm.bias_ih_l0, decoder["lstm"]["input"]["bias"]),
+        (model.decoder.lstm.weight_hh_l0, decoder["lstm"]["recurrent_kernel"].T),
+        (model.decoder.latent_to_cell.weight, decoder["latent_to_cell"]["kernel"].T),
+        (model.decoder.output.weight, decoder["output_kernel"].T),
+    ]
+    with torch.no_grad():
+        for weight, value in pairs:
+            weight.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+
+
+def by_jvae_names(model: LSTMVAE, of: str = "data") -> dict:
+    """Parameters (`of="data"`) or gradients (`of="grad"`) under jvae's names; None if absent."""
+
+    def get(weight: nn.Parameter) -> np.ndarray | None:
+        value = getattr(weight, of)
+        return None if value is None else value.detach().numpy().copy()
+
+    def transposed(weight: nn.Parameter) -> np.ndarray | None:
+        value = get(weight)
+        return None if value is None else value.T
+
+    def part(module: nn.Module, lstm_rows: slice) -> dict:
+        kernel = transposed(module.lstm.weight_ih_l0)
+        return {
+            "embedding": {"embedding": get(module.embedding.weight)},
+            "lstm": {
+                "input": {
+                    "kernel": None if kernel is None else kernel[lstm_rows],
+                    "bias": get(module.lstm.bias_ih_l0),
+                },
+                "recurrent_kernel": transposed(module.lstm.weight_hh_l0),
+            },
+        }
+
+    e = model.size.embed_size
+    kernel = transposed(model.decoder.lstm.weight_ih_l0)
+    return {
+        "encoder": part(model.encoder, slice(None))
+        | {"head": {"kernel": transposed(model.encoder.head.weight)}},
+        "decoder": part(model.decoder, slice(e))
+        | {
+            "latent_to_cell": {"kernel": transposed(model.decoder.latent_to_cell.weight)},
+            "latent_to_gates": {"kernel": None if kernel is None else kernel[e:]},
+            "output_kernel": transposed(model.decoder.output.weight),
+        },
+        "prior": {},
+    }

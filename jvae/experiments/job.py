@@ -1,0 +1,126 @@
+"""A configuration and its data as a training job: the compiled step and what it works on."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jvae.data.batching import epoch_plan
+from jvae.evaluation.evaluate import Programs, SplitBatches, training_figures
+from jvae.experiments.config import (
+    make_control,
+    make_inner_loop,
+    make_kl_schedule,
+    make_optimisers,
+)
+from jvae.experiments.setup import Data
+from jvae.objectives import negative_elbo
+from jvae.random import Stream, stream
+from jvae.training.loop import Job
+from jvae.training.memory import fit_microbatches
+from jvae.training.parallel import Parallel
+from jvae.training.state import TrainState
+from jvae.training.steps import Corpus, DevicePlan, Step, StepSettings, make_step
+from jvae.vae import VAE
+
+
+def make_job(
+    config: ConfigDict,
+    model: VAE,
+    programs: Programs,
+    data: Data,
+    parallel: Parallel,
+    state: TrainState,
+    meta: dict[str, Any],
+) -> tuple[Job, str]:
+    """What the training loop needs besides its state, and what memory that takes, in words."""
+    train_split = data.splits["train"]
+    plan = partial(
+        epoch_plan,
+        train_split.lengths,
+        data.buckets.widths,
+        config.training.batch_size,
+        seed=config.training.seed,
+        num_devices=parallel.num_devices,
+        max_batches=config.training.max_batches or None,
+    )
+    kl_weight = make_kl_schedule(config, len(plan(epoch=0).bucket))
+    optimiser, inner_optimiser = make_optimisers(config)
+
+    def build(microbatches: int) -> Step:
+        settings = StepSettings(
+            widths=data.buckets.widths,
+            clip_norm=config.training.clip_norm,
+            num_samples=config.objective.num_samples,
+            microbatches=microbatches,
+            inner=make_inner_loop(config),
+        )
+        loss = negative_elbo(kl_weight)
+        step = make_step(model, loss, optimiser, inner_optimiser, settings, parallel.sharding)
+        return parallel.compile(step)
+
+    key = parallel.replicate(jax.random.key(config.training.seed))
+    device_corpus = parallel.replicate(
+        Corpus(jnp.asarray(train_split.tokens), jnp.asarray(train_split.lengths))
+    )
+    if config.training.parallel == "pmap":
+        step, memory = build(1), "not known before the run with training.parallel = 'pmap'"
+    else:
+        first_plan = plan(epoch=0)
+        rows = first_plan.index.shape[1] // parallel.num_devices
+        arguments = (
+            state,
+            key,
+            device_corpus,
+            parallel.replicate(DevicePlan(*map(jnp.asarray, first_plan))),
+            np.int32(0),
+        )
+        step, microbatches, needed = fit_microbatches(
+            build,
+            [parts for parts in range(1, rows + 1) if rows % parts == 0],
+            arguments,
+            int(config.training.memory_gb * 2**30),
+        )
+        parts = f", in {microbatches} microbatches" if microbatches > 1 else ""
+        memory = f"a training step needs {needed or 'an unknown amount'} on each device{parts}"
+    valid = split_batches(config, data, "valid", parallel)
+
+    def validate(state: TrainState) -> dict[str, Any]:
+        # The same noise at every epoch: epochs differ by their parameters only.
+        terms = programs.posterior(
+            state.params, valid, len(valid.split.lengths), stream(key, Stream.EVALUATION)
+        )
+        return training_figures(terms, config.evaluation.mi_batch_size)
+
+    def reset_optimisers(state: TrainState) -> TrainState:
+        return state._replace(
+            opt_state=parallel.replicate(optimiser.init(state.params)),
+            inner_opt_state=parallel.replicate(inner_optimiser.init(state.params["encoder"])),
+        )
+
+    job = Job(
+        step=step,
+        key=key,
+        corpus=device_corpus,
+        plan=lambda epoch: plan(epoch=epoch),
+        replicate=parallel.replicate,
+        validate=validate,
+        reset_optimisers=reset_optimisers,
+        kl_weight=kl_weight,
+        settings=make_control(config),
+        meta=meta,
+    )
+    return job, memory
+
+
+def split_batches(config: ConfigDict, data: Data, name: str, parallel: Parallel) -> SplitBatches:
+    """A split in evaluation batches, spread over the devices."""
+    return SplitBatches(
+        data.splits[name],
+        data.buckets.widths,
+        config.evaluation.batch_size,
+        parallel.num_devices,
+    )

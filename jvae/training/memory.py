@@ -1,0 +1,83 @@
+"""How much memory a compiled program needs, known before it runs."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+
+from jvae.errors import UserError
+
+
+class Memory(NamedTuple):
+    """Bytes per device.
+
+    Attributes:
+      arguments: what the program reads: parameters, optimiser states, the corpus.
+      outputs: what it returns beyond the arguments that it overwrites.
+      work: temporaries at their peak: activations, gradients, logits.
+    """
+
+    arguments: int
+    outputs: int
+    work: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.arguments + self.outputs + self.work
+
+    def __str__(self) -> str:
+        return (
+            f"{megabytes(self.total)} ({megabytes(self.arguments)} parameters, optimisers and "
+            f"corpus, {megabytes(self.work + self.outputs)} work space)"
+        )
+
+
+def program_memory(compiled: Any) -> Memory | None:
+    """Of `jit(f).lower(..).compile()`, or None where the platform cannot tell."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    outputs = found.output_size_in_bytes - found.alias_size_in_bytes
+    return Memory(found.argument_size_in_bytes, outputs, found.temp_size_in_bytes)
+
+
+def fit_microbatches(
+    build: Callable[[int], Any], choices: Iterable[int], arguments: tuple, budget: int
+) -> tuple[Any, int, Memory | None]:
+    """Compiles a step with the fewest microbatches whose program keeps to a budget.
+
+    Args:
+      build: number of microbatches -> jitted step.
+      choices: numbers to try, ascending.
+      arguments: the step's, for their shapes and placement.
+      budget: bytes per device; 0 for no limit.
+
+    Returns:
+      The compiled step, the number, and the memory it needs.
+
+    Raises:
+      UserError: not even the last choice fits.
+    """
+    for microbatches in choices:
+        compiled = build(microbatches).lower(*arguments).compile()
+        memory = program_memory(compiled)
+        needed = memory.total if memory else 0
+        if not budget or needed <= budget:
+            return compiled, microbatches, memory
+    raise UserError(
+        f"a training step needs {megabytes(needed)} on each device even in {microbatches} "
+        f"microbatches, and training.memory_gb allows {megabytes(budget)}: raise it, or lower "
+        "model.hidden_size or data.max_size"
+    )
+
+
+def megabytes(num_bytes: float) -> str:
+    """`123 MB`."""
+    return f"{num_bytes / 2**20:,.0f} MB"
+
+
+def device_peak() -> int | None:
+    """The most bytes that the first device has held so far, where it counts them (not on a CPU)."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats.get("peak_bytes_in_use") if stats else None

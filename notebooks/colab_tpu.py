@@ -1,0 +1,82 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # jvae on a Colab TPU or GPU
+#
+# Choose *Runtime, Change runtime type, TPU* (or GPU), then run the cells. The first installs jvae
+# with the JAX that fits the machine; on a machine that has jvae already it does nothing.
+
+# %%
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = os.environ.get("JVAE_REPOSITORY", ".")  # a folder, or git+https://..
+if importlib.util.find_spec("jvae") is None:
+    if Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists():
+        extra = "[tpu]"
+    elif Path("/dev/nvidia0").exists():
+        extra = "[cuda]"
+    else:
+        extra = ""
+    remote = REPOSITORY.startswith("git+")
+    wanted = f"jvae{extra} @ {REPOSITORY}" if remote else f"{REPOSITORY}{extra}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", wanted], check=True)
+
+# %% [markdown]
+# What JAX found. Training uses all of it: batches are spread over the devices, parameters are on
+# each, and the numbers are those of one device.
+
+# %%
+import jax
+
+jax.devices()
+
+# %% [markdown]
+# The main job. On an accelerator the model has the size of He et al. (2019) and sees all sentences;
+# on a CPU it is cut down to a demonstration. Running the cell again continues where it stopped, so
+# that a run directory on a mounted drive survives the end of a session.
+
+# %%
+from rich.console import Console
+
+from jvae.experiments import chitchat
+from jvae.experiments.runner import run
+
+config = chitchat.get_config()
+if jax.default_backend() == "cpu":
+    config.training.update({"epochs": 2, "max_batches": 20})
+    config.evaluation.update({"iw_samples": 20, "iw_sentences": 50, "num_examples": 3})
+else:
+    config.data.update({"max_length": 0, "max_size": 10_000, "max_buckets": 4})
+    config.model.update({"latent_size": 32, "embed_size": 512, "hidden_size": 1024})
+    config.training.update(
+        {"max_batches": 0, "batch_size": 128, "inner_window": 15, "inner_max_updates": 100}
+    )
+    config.evaluation.iw_sentences = 0
+workdir = Path(os.environ.get("JVAE_WORKDIR", "runs/colab"))
+results = run(config, workdir, Console(width=100))
+
+# %%
+results["verdict"]["text"]
+
+# %% [markdown]
+# The curves, and some sentences from the prior.
+
+# %%
+from IPython.display import Image
+
+Image(filename=str(workdir / "plots" / "training.png"))
+
+# %%
+results["examples"]["prior_sampled"]
