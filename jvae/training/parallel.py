@@ -5,6 +5,7 @@ JAX moves what must move between them. An array that all of them hold whole is m
 process's own copy.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -59,6 +60,10 @@ def join_processes(coordinator: str, num_processes: int, process_id: int) -> Non
         return
     place: dict[str, Any] = {}
     if coordinator != "auto":
+        if not re.fullmatch(r".+:\d+", coordinator):
+            raise UserError(
+                f"training.coordinator = {coordinator!r} is neither 'auto' nor host:port of process 0"
+            )
         place = {
             "coordinator_address": coordinator,
             "num_processes": num_processes,

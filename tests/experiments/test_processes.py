@@ -115,7 +115,7 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(sentences, tmp_path
     assert "resumed at step" in again.stdout and lines(tmp_path / "run") == done + 1
 
 
-def test_a_process_that_finds_nobody(sentences, tmp_path):
+def test_a_coordinator_without_a_port(sentences, tmp_path):
     arguments = command(
         sentences,
         tmp_path / "run",
@@ -124,4 +124,4 @@ def test_a_process_that_finds_nobody(sentences, tmp_path):
         "--config.training.process_id=1",
     )
     message = the_line(execute(arguments, env=environment(1)))
-    assert "cannot join training.coordinator = 'nonsense'" in message
+    assert "training.coordinator = 'nonsense' is neither" in message

@@ -119,7 +119,9 @@ def test_a_full_disk_for_tensorboard_ends_in_one_line_at_once(tmp_path):
         flush = close = lambda self: None
 
     log = MetricsLog(tmp_path, 0)
-    log._board._events._py_recordio_writer._writer = Full()
+    writer = log._board._events._py_recordio_writer
+    writer._writer.close()
+    writer._writer = Full()
     for epoch in range(1, 20):  # more than tensorboardX's own queue would take
         with pytest.raises(UserError, match=f"cannot write {tmp_path}: No space left on device"):
             log.write(record(epoch))
