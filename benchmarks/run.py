@@ -170,7 +170,7 @@ def main() -> None:
     finally:
         for worker in workers.values():
             worker.close()
-    console.print(table(results, max(peaks.values())))
+    Console(width=120).print(table(results, max(peaks.values())))
     if arguments.output:
         record = {
             "time": time.strftime("%Y-%m-%d %H:%M"),

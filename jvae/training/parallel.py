@@ -62,7 +62,7 @@ def join_processes(coordinator: str, num_processes: int, process_id: int) -> Non
     if coordinator != "auto":
         if not re.fullmatch(r".+:\d+", coordinator):
             raise UserError(
-                f"training.coordinator = {coordinator!r} is neither 'auto' nor host:port of process 0"
+                f"training.coordinator = {coordinator!r} is neither 'auto' nor a host:port"
             )
         place = {
             "coordinator_address": coordinator,
