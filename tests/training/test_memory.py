@@ -1,0 +1,50 @@
+"""The memory of a step is known beforehand, and a budget splits the batch."""
+
+import jax
+import numpy as np
+import pytest
+
+from jvae.errors import UserError
+from jvae.training.memory import fit_microbatches, program_memory
+from tests.training.setting import BATCH, KEY, make_problem
+
+
+def problem_arguments(problem) -> tuple:
+    key = problem.parallel.replicate(KEY)
+    return problem.state, key, problem.corpus, problem.plan, np.int32(0)
+
+
+def build(microbatches: int):
+    return make_problem(inner=None, aggressive=False, microbatches=microbatches).step
+
+
+def test_the_memory_counts_what_a_program_holds():
+    def f(x):
+        return jax.numpy.tanh(x @ x) @ x  # one array in between, as large as the others
+
+    x = jax.numpy.ones((256, 256))
+    memory = program_memory(jax.jit(f).lower(x).compile())
+    assert memory.arguments == memory.outputs == x.nbytes
+    assert x.nbytes <= memory.work <= 2 * x.nbytes
+    donated = program_memory(jax.jit(f, donate_argnums=0).lower(x).compile())
+    assert donated.outputs == 0  # it takes the argument's place
+    assert memory.total == memory.arguments + memory.outputs + memory.work
+
+
+def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
+    arguments = problem_arguments(make_problem(inner=None, aggressive=False))
+    choices = [1, 2, BATCH]
+    needed = [program_memory(build(n).lower(*arguments).compile()).total for n in choices]
+    assert fit_microbatches(build, choices, arguments, 0)[1] == 1
+    fits = [n for n, memory in zip(choices, needed, strict=True) if memory <= needed[1]]
+    compiled, microbatches, memory = fit_microbatches(build, choices, arguments, needed[1])
+    assert microbatches == fits[0] and memory.total <= needed[1]
+    state = compiled(*arguments)  # what comes back runs
+    assert int(state.step) == 1
+
+
+def test_a_budget_that_nothing_keeps_to_is_refused_in_one_line():
+    arguments = problem_arguments(make_problem(inner=None, aggressive=False))
+    with pytest.raises(UserError, match="even in 4 microbatches, and training.memory_gb") as caught:
+        fit_microbatches(build, [1, 4], arguments, 1000)
+    assert "\n" not in str(caught.value)
