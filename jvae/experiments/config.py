@@ -211,6 +211,8 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
     if not 0 <= model.word_dropout <= 1:
         raise UserError(f"model.word_dropout = {model.word_dropout} must be from 0 to 1")
+    if training.memory_gb and training.parallel == "pmap":
+        raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
     if training.aggressive and model.mode != "vae":
         raise UserError(
             f"training.aggressive needs model.mode = 'vae': with {model.mode!r} the encoder has "

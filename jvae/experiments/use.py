@@ -16,7 +16,7 @@ from jvae.evaluation.corpus import Encoded
 from jvae.evaluation.evaluate import SplitBatches
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import Generated, beam_search, greedy, linear, sample, spherical
-from jvae.random import Stream, example_keys, stream
+from jvae.random import Stream, stream
 from jvae.types import Array, Key, Params
 from jvae.vae import VAE, Decoder
 
@@ -87,9 +87,7 @@ def decode(run: TrainedRun, z: np.ndarray, how: Decoding, *, key: Key) -> list[s
 
 def sample_prior(run: TrainedRun, number: int, how: Decoding, *, key: Key) -> list[str]:
     """`z ~ p(z)`, then a sentence each."""
-    prior = run.model.prior.distribution(run.params["prior"])
-    keys = example_keys(stream(key, Stream.PRIOR), jnp.arange(number))
-    z = jax.vmap(lambda k: prior.sample(k[None])[0])(keys)
+    z = corpus.prior_samples(run.model, run.params, number, key=key)
     return decode(run, np.asarray(z), how, key=key)
 
 

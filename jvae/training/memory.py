@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import jax
-
 from jvae.errors import UserError
 
 
@@ -75,9 +73,3 @@ def fit_microbatches(
 def megabytes(num_bytes: float) -> str:
     """`123 MB`."""
     return f"{num_bytes / 2**20:,.0f} MB"
-
-
-def device_peak() -> int | None:
-    """The most bytes that the first device has held so far, where it counts them (not on a CPU)."""
-    stats = jax.local_devices()[0].memory_stats()
-    return stats.get("peak_bytes_in_use") if stats else None

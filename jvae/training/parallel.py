@@ -58,19 +58,19 @@ def join_processes(coordinator: str, num_processes: int, process_id: int) -> Non
     """
     if not coordinator or jax.distributed.is_initialized():
         return
-    place: dict[str, Any] = {}
+    address: dict[str, Any] = {}
     if coordinator != "auto":
         if not re.fullmatch(r".+:\d+", coordinator):
             raise UserError(
                 f"training.coordinator = {coordinator!r} is neither 'auto' nor a host:port"
             )
-        place = {
+        address = {
             "coordinator_address": coordinator,
             "num_processes": num_processes,
             "process_id": process_id,
         }
     try:
-        jax.distributed.initialize(**place)
+        jax.distributed.initialize(**address)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"process {process_id} of {num_processes} cannot join training.coordinator = "
