@@ -12,6 +12,7 @@ import jax
 Array = jax.Array
 Key = jax.Array  # a typed PRNG key, `jax.random.key(seed)`, or an array of them
 Params = Any  # a pytree of arrays
+DType = Any  # a floating-point type, or None where arrays keep their own
 Schedule = Callable[[Any], Any]  # step -> value, as in optax
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3

@@ -10,11 +10,12 @@ from jvae.layers import (
     dropout,
     lstm_cell,
     next_token_log_prob,
+    product,
     symmetric_uniform,
     word_dropout,
 )
 from jvae.random import Stream, stream
-from jvae.types import Array, Batch, Key
+from jvae.types import Array, Batch, DType, Key
 from jvae.vae import Decoder, decoder_from_module
 
 
@@ -34,6 +35,7 @@ class LSTMDecoder(nn.Module):
       word_dropout: share of input words replaced by `<unk>` in training (Bowman et al., 2016).
       init_scale: weights start from `U(-init_scale, init_scale)`.
       embed_init_scale: the same for embeddings.
+      dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
 
     References:
       He et al. (2019), Lagging Inference Networks and Posterior Collapse, section 6.
@@ -48,13 +50,14 @@ class LSTMDecoder(nn.Module):
     word_dropout: float = 0.0
     init_scale: float = 0.01
     embed_init_scale: float = 0.1
+    dtype: DType = None
 
     def setup(self):
         """Embedding, the maps from z, LSTM, output layer without bias."""
         init = symmetric_uniform(self.init_scale)
         embed_init = symmetric_uniform(self.embed_init_scale)
         self.embedding = nn.Embed(self.vocab_size, self.embed_size, embedding_init=embed_init)
-        self.lstm = LSTM(self.hidden_size, init)
+        self.lstm = LSTM(self.hidden_size, init, self.dtype)
         self.latent_to_cell = nn.Dense(self.hidden_size, use_bias=False, kernel_init=init)
         self.latent_to_gates = nn.Dense(4 * self.hidden_size, use_bias=False, kernel_init=init)
         self.output_kernel = self.param("output_kernel", init, (self.hidden_size, self.vocab_size))
@@ -77,7 +80,7 @@ class LSTMDecoder(nn.Module):
         out_key = stream(key, Stream.OUTPUT_DROPOUT)
         hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
         # Flat rows: the kernel's gradient is then one two-dimensional product.
-        logits = hidden.reshape(-1, self.hidden_size) @ self.output_kernel
+        logits = product(hidden.reshape(-1, self.hidden_size), self.output_kernel, self.dtype)
         log_probs = next_token_log_prob(logits, batch.targets.reshape(-1))
         return jnp.sum(jnp.where(batch.mask, log_probs.reshape(batch.mask.shape), 0), axis=1)
 

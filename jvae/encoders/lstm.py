@@ -5,7 +5,7 @@ from flax import linen as nn
 
 from jvae.distributions import Delta, DiagonalGaussian
 from jvae.layers import LSTM, symmetric_uniform
-from jvae.types import Array, Batch, Key
+from jvae.types import Array, Batch, DType, Key
 from jvae.vae import Encoder, encoder_from_module
 
 
@@ -22,6 +22,7 @@ class LSTMEncoder(nn.Module):
       point: a point mass at the mean instead, for autoencoders.
       init_scale: weights start from `U(-init_scale, init_scale)`.
       embed_init_scale: the same for embeddings.
+      dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
 
     References:
       He et al. (2019), Lagging Inference Networks and Posterior Collapse, section 6.
@@ -34,13 +35,14 @@ class LSTMEncoder(nn.Module):
     point: bool = False
     init_scale: float = 0.01
     embed_init_scale: float = 0.1
+    dtype: DType = None
 
     def setup(self):
         """Embedding, LSTM, and the two linear maps in one."""
         init = symmetric_uniform(self.init_scale)
         embed_init = symmetric_uniform(self.embed_init_scale)
         self.embedding = nn.Embed(self.vocab_size, self.embed_size, embedding_init=embed_init)
-        self.lstm = LSTM(self.hidden_size, init)
+        self.lstm = LSTM(self.hidden_size, init, self.dtype)
         heads = 1 if self.point else 2
         self.head = nn.Dense(heads * self.latent_size, use_bias=False, kernel_init=init)
 

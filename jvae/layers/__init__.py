@@ -7,6 +7,7 @@ from jvae.layers.lstm import LSTM as LSTM
 from jvae.layers.lstm import LSTMCarry as LSTMCarry
 from jvae.layers.lstm import lstm_cell as lstm_cell
 from jvae.layers.lstm import lstm_scan as lstm_scan
+from jvae.layers.product import product as product
 from jvae.layers.softmax import next_token_log_prob as next_token_log_prob
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "lstm_cell",
     "lstm_scan",
     "next_token_log_prob",
+    "product",
     "symmetric_uniform",
     "word_dropout",
 ]

@@ -3,6 +3,7 @@
 The oracle is given each sentence at its own length, so that it has no padding to mask.
 """
 
+import re
 from functools import partial
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from jvae.encoders import lstm_encoder
-from jvae.layers import LSTM, LSTMCarry, dropout, lstm_cell, lstm_scan, word_dropout
+from jvae.layers import LSTM, LSTMCarry, dropout, lstm_cell, lstm_scan, product, word_dropout
 from jvae.random import Stream, stream
 from tests.conftest import LATENT, VOCAB, make_batch, make_model
 
@@ -206,11 +207,18 @@ def plain_scan(recurrent_kernel, start, projected):
     return jax.lax.scan(body, start, projected)[1]
 
 
-def test_the_written_gradient_of_the_scan_is_the_derived_one():
+@pytest.mark.parametrize("size", [3, 512])  # a wide state is multiplied turned on a CPU
+def test_the_written_gradient_of_the_scan_is_the_derived_one(size):
     rng = np.random.default_rng(8)
-    shapes = {"kernel": (3, 12), "cell": (2, 3), "hidden": (2, 3), "projected": (5, 2, 12)}
+    shapes = {
+        "kernel": (size, 4 * size),
+        "cell": (2, size),
+        "hidden": (2, size),
+        "projected": (5, 2, 4 * size),
+    }
     x = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
-    weights = jnp.asarray(rng.normal(size=(5, 2, 3)), jnp.float32)
+    x["kernel"] /= np.sqrt(size / 3)
+    weights = jnp.asarray(rng.normal(size=(5, 2, size)), jnp.float32)
 
     def value(scan, x):
         hidden = scan(x["kernel"], LSTMCarry(x["cell"], x["hidden"]), x["projected"])
@@ -226,7 +234,7 @@ def test_the_written_gradient_of_the_scan_is_the_derived_one():
         assert np.abs(gradient).max() > 0.1
         np.testing.assert_allclose(our_gradient[name], gradient, rtol=1e-4, atol=1e-5)
 
-    # Differentiated again (semi-amortised inference does), and mapped.
+    # Differentiated again (semi-amortised inference does).
     def inner(scan, x):
         return jnp.sum(jax.grad(partial(value, scan))(x)["projected"] ** 2)
 
@@ -236,3 +244,55 @@ def test_the_written_gradient_of_the_scan_is_the_derived_one():
 
     for a, b in zip(*map(jax.tree.leaves, second(x)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_wide_states_are_multiplied_turned():
+    def products(rows: int) -> set[tuple[int, ...]]:
+        start = LSTMCarry(jnp.zeros((rows, 512)), jnp.zeros((rows, 512)))
+        arguments = (jnp.zeros((512, 2048)), start, jnp.zeros((2, rows, 2048)))
+        text = jax.jit(lstm_scan).lower(*arguments).as_text()
+        return {
+            tuple(map(int, found.groups()))
+            for found in re.finditer(r"dot_general.*-> tensor<(\d+)x(\d+)xf32>", text)
+        }
+
+    assert products(128) == {(2048, 128)}
+    assert products(129) == {(129, 2048)}  # many rows fill the cores as they are
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    return np.asarray(jnp.asarray(x, jnp.bfloat16), np.float64)
+
+
+def test_a_product_of_rounded_factors_is_the_numpy_one():
+    rng = np.random.default_rng(9)
+    x, kernel, weights = (rng.normal(size=s).astype(np.float32) for s in ((5, 4), (4, 3), (5, 3)))
+
+    def value(x, kernel):
+        result = product(x, kernel, jnp.bfloat16)
+        return jnp.sum(weights * result), result
+
+    (_, result), (d_x, d_kernel) = jax.value_and_grad(value, (0, 1), has_aux=True)(x, kernel)
+    for ours, left, right in (
+        (result, x, kernel),
+        (d_x, weights, kernel.T),
+        (d_kernel, x.T, weights),
+    ):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, rounded(left) @ rounded(right), rtol=1e-5, atol=1e-6)
+        assert np.abs(ours - left @ right).max() > 1e-4  # it was rounded
+
+
+def test_a_training_model_with_rounded_factors_is_close_to_the_exact_one(decoder_params):
+    def gradient(dtype):
+        model = make_model(dtype=dtype)
+
+        def value(params):
+            return jnp.sum(model.decoder.log_prob(params, Z, BATCH, key=KEY, train=True))
+
+        return jax.jit(jax.grad(value))(decoder_params)
+
+    exact, close = gradient(None), gradient(jnp.bfloat16)
+    for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(close), strict=True):
+        scale = np.abs(a).max()
+        assert 1e-4 * scale < np.abs(a - b).max() < 0.05 * scale

@@ -1,0 +1,51 @@
+"""Matrix products, in float32 or with bfloat16 factors."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jvae.types import Array, DType
+
+
+def product(x: Array, kernel: Array, dtype: DType = None) -> Array:
+    """`x @ kernel`: `[N, K]` and `[K, M]` -> `[N, M]`.
+
+    Args:
+      x: rows.
+      kernel: weights.
+      dtype: None for the arrays' own; else both factors are rounded to it, here and in the
+        gradients, while sums and results stay in the arrays' own type (mixed precision:
+        Micikevicius et al., 2018).
+    """
+    return x @ kernel if dtype is None else _rounded(x, kernel, dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rounded(x: Array, kernel: Array, dtype: DType) -> Array:
+    result = jnp.promote_types(x.dtype, kernel.dtype)
+    return jnp.matmul(x.astype(dtype), kernel.astype(dtype), preferred_element_type=result)
+
+
+def _forward(x: Array, kernel: Array, dtype: DType):
+    return _rounded(x, kernel, dtype), (x, kernel)
+
+
+def _backward(dtype: DType, factors: tuple[Array, Array], d_result: Array):
+    # The derived gradient would multiply a float32 factor by a rounded one: no faster than float32.
+    x, kernel = factors
+    return _rounded(d_result, kernel.T, dtype), _rounded(x.T, d_result, dtype)
+
+
+_rounded.defvjp(_forward, _backward)
+
+
+def dense_product(dtype: DType) -> Callable[..., Array]:
+    """`product` as the `dot_general` of a `flax.linen.Dense`."""
+
+    def dot_general(x: Array, kernel: Array, dimensions, precision=None) -> Array:
+        del dimensions, precision  # a Dense contracts the last axis with the first
+        return product(x, kernel, dtype)
+
+    return dot_general
