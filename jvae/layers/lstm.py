@@ -86,8 +86,8 @@ def _lstm_scan_backward(residuals, d_outputs: Array):
     zeros = jax.tree.map(jnp.zeros_like, start)
     inputs = (gates, states.cell, before.cell, d_outputs)
     d_start, d_gates = jax.lax.scan(body, zeros, inputs, reverse=True)
-    flat = d_gates.reshape(-1, d_gates.shape[-1])
-    d_kernel = before.hidden.reshape(-1, before.hidden.shape[-1]).T @ flat
+    # Not of flat rows: with the batch spread over devices, flattening would gather it.
+    d_kernel = jnp.einsum("tbh,tbg->hg", before.hidden, d_gates)
     return d_kernel, d_start, d_gates
 
 
@@ -149,4 +149,5 @@ class LSTM(nn.Module):
         batch_size = projected.shape[0]
         start = self.zero_carry(batch_size)
         hidden = lstm_scan(self.recurrent_kernel, start, jnp.swapaxes(projected, 0, 1))
-        return hidden[lengths - 1, jnp.arange(batch_size)]
+        # Sentence by sentence: each device then looks into its own rows only.
+        return jax.vmap(lambda steps, length: steps[length - 1], in_axes=(1, 0))(hidden, lengths)
