@@ -52,7 +52,7 @@ class Training:
     def __init__(
         self, size: Size, tokens: np.ndarray, lengths: np.ndarray, inner: InnerLoop | None
     ):
-        parallel = MODES["jit"](jax.local_devices()[:1])
+        parallel = MODES["jit"](jax.local_devices()[:1], 1)
         optimiser, inner_optimiser = OPTIMISERS["sgd"](1.0), OPTIMISERS["sgd"](1.0)
         buckets = choose_buckets(lengths, 4)
         step = make_step(
@@ -66,7 +66,7 @@ class Training:
         # The usual start: training from large weights would soon leave the finite numbers.
         weights = jax.tree.map(lambda leaf: jnp.asarray(0.05 * leaf), random_weights(size, 0))
         state = create_state(weights, optimiser, inner_optimiser, aggressive=inner is not None)
-        self.state: TrainState = parallel.replicate(state)
+        self.state: TrainState = parallel.place_state(state)
         self.step = parallel.compile(step)
         self.key = parallel.replicate(jax.random.key(0))
         self.corpus = parallel.replicate(Corpus(jnp.asarray(tokens), jnp.asarray(lengths)))

@@ -153,7 +153,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         if arguments.iw_sentences is not None:
             run.config.evaluation.iw_sentences = arguments.iw_sentences
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
-    parallel = MODES["jit"](choose_devices(None))
+    parallel = MODES["jit"](choose_devices(None), 1)
     programs = make_programs(run.model, parallel.compile_evaluation, parallel.shard)
     evaluate_run(
         run, programs, data, parallel, read_metrics(run.workdir), Console(), arguments.split

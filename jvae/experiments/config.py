@@ -26,6 +26,7 @@ FREE_FIELDS = (
     "data.test",
     "training.epochs",
     "training.num_devices",
+    "training.vocab_shards",
     "training.coordinator",
     "training.num_processes",
     "training.process_id",
@@ -119,6 +120,7 @@ def default_config() -> ConfigDict:
             "max_decays": 5,
             "parallel": "jit",  # or pmap
             "num_devices": 0,
+            "vocab_shards": 1,  # parts of the vocabulary, each on other devices; divides them
             "coordinator": "",  # several processes: host:port of the first, or auto
             "num_processes": 1,
             "process_id": 0,
@@ -182,6 +184,7 @@ def check(config: ConfigDict) -> None:
             "patience",
             "max_decays",
             "num_processes",
+            "vocab_shards",
         ),
         "evaluation": (
             "batch_size",
@@ -213,6 +216,8 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"model.word_dropout = {model.word_dropout} must be from 0 to 1")
     if training.memory_gb and training.parallel == "pmap":
         raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
+    if training.vocab_shards > 1 and training.parallel == "pmap":
+        raise UserError("training.vocab_shards needs training.parallel = 'jit', not 'pmap'")
     if training.aggressive and model.mode != "vae":
         raise UserError(
             f"training.aggressive needs model.mode = 'vae': with {model.mode!r} the encoder has "

@@ -44,7 +44,7 @@ def make_job(
         data.buckets.widths,
         config.training.batch_size,
         seed=config.training.seed,
-        num_devices=parallel.num_devices,
+        num_devices=parallel.row_shards,
         max_batches=config.training.max_batches or None,
     )
     kl_weight = make_kl_schedule(config, len(plan(epoch=0).bucket))
@@ -70,7 +70,7 @@ def make_job(
         step, memory = build(1), "not known before the run with training.parallel = 'pmap'"
     else:
         first_plan = plan(epoch=0)
-        rows = first_plan.index.shape[1] // parallel.num_devices
+        rows = first_plan.index.shape[1] // parallel.row_shards
         arguments = (
             state,
             key,
@@ -97,8 +97,8 @@ def make_job(
 
     def reset_optimisers(state: TrainState) -> TrainState:
         return state._replace(
-            opt_state=parallel.replicate(optimiser.init(state.params)),
-            inner_opt_state=parallel.replicate(inner_optimiser.init(state.params["encoder"])),
+            opt_state=optimiser.init(state.params),
+            inner_opt_state=inner_optimiser.init(state.params["encoder"]),
         )
 
     job = Job(
@@ -107,6 +107,7 @@ def make_job(
         corpus=device_corpus,
         plan=lambda epoch: plan(epoch=epoch),
         replicate=parallel.replicate,
+        place_state=parallel.place_state,
         validate=validate,
         reset_optimisers=reset_optimisers,
         kl_weight=kl_weight,
@@ -122,5 +123,5 @@ def split_batches(config: ConfigDict, data: Data, name: str, parallel: Parallel)
         data.splits[name],
         data.buckets.widths,
         config.evaluation.batch_size,
-        parallel.num_devices,
+        parallel.row_shards,
     )

@@ -66,7 +66,8 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     if not first:  # of several processes the first speaks, and writes all but its checkpoints' part
         console = Console(quiet=True)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    parallel = MODES[config.training.parallel](choose_devices(config.training.num_devices or None))
+    devices = choose_devices(options.num_devices or None)
+    parallel = MODES[options.parallel](devices, options.vocab_shards)
     use_compilation_cache()
     if first:
         make_workdir(workdir)
@@ -96,14 +97,15 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     write_atomically(own / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
     model = make_model(config, tokenizer.vocab_size)
-    state = parallel.replicate(initial_state(config, model))
+    state = parallel.place_state(initial_state(config, model))
+    parts = f" in {options.vocab_shards} parts" if options.vocab_shards > 1 else ""
     say(
         f"model {config.model.mode}, {num_parameters(state.params):,} parameters, "
-        f"vocabulary {tokenizer.vocab_size:,}, {parallel.num_devices} "
+        f"vocabulary {tokenizer.vocab_size:,}{parts}, {parallel.num_devices} "
         f"{jax.local_devices()[0].platform} device(s); run directory {workdir}"
     )
     if stored is not None:
-        state = parallel.replicate(checkpoint.restore(checkpoints, state))
+        state = parallel.place_state(checkpoint.restore(checkpoints, state))
         say(f"resumed at step {int(state.step)}, {int(state.epoch)} epochs finished")
     log = MetricsLog(own, int(state.epoch))
     meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
@@ -139,9 +141,10 @@ def evaluate_run(
     """Evaluates the best epoch on a split, prints and saves table, sentences and pictures."""
     options = trained.config.evaluation
     start = time.monotonic()
+    params = parallel.place_state(trained.params)
     results, terms = evaluate(
         programs,
-        parallel.replicate(trained.params),
+        params,
         split_batches(trained.config, data, split, parallel),
         key=parallel.replicate(jax.random.key(trained.config.training.seed)),
         vocab_size=trained.tokenizer.vocab_size,
@@ -162,9 +165,9 @@ def evaluate_run(
         "train_seconds": sum(record["seconds"] for record in history),
         "evaluation_seconds": time.monotonic() - start,
     }
+    trained = dataclasses.replace(trained, params=parallel.own(params))
     if jax.process_index() != 0:
         return results
-    trained = dataclasses.replace(trained, params=parallel.own(trained.params))
     results["examples"] = report.example_sentences(trained, data.corpus, data.rows["test"])
     title = f"{data.corpus.name} {split}, {results['sentences']:,} sentences, epoch {trained.epoch}"
     report.print_table(console, title, results)

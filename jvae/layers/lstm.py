@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jvae.layers.product import dense_product, product
+from jvae.layers.product import dense_product, product, sum_of_products
 from jvae.types import Array, DType
 
 
@@ -129,9 +129,7 @@ def _lstm_scan_backward(dtype: DType, residuals, d_outputs: Array):
     zeros = jax.tree.map(jnp.zeros_like, start)
     inputs = (t, states.cell, before.cell, d_outputs)
     d_start, d_gates = _on_cpu_or_not(scan, recurrent_kernel, zeros, inputs)
-    flat = d_gates.reshape(-1, d_gates.shape[-1])
-    d_kernel = product(before.hidden.reshape(-1, before.hidden.shape[-1]).T, flat, dtype)
-    return d_kernel, d_start, d_gates
+    return sum_of_products(before.hidden, d_gates, dtype), d_start, d_gates
 
 
 lstm_scan.defvjp(_lstm_scan_forward, _lstm_scan_backward)
@@ -199,4 +197,5 @@ class LSTM(nn.Module):
         start = self.zero_carry(batch_size)
         by_time = jnp.swapaxes(projected, 0, 1)
         hidden = lstm_scan(self.recurrent_kernel, start, by_time, self.dtype)
-        return hidden[lengths - 1, jnp.arange(batch_size)]
+        # Sentence by sentence: each device then looks into its own rows only.
+        return jax.vmap(lambda steps, length: steps[length - 1], in_axes=(1, 0))(hidden, lengths)

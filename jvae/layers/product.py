@@ -41,6 +41,17 @@ def _backward(dtype: DType, factors: tuple[Array, Array], d_result: Array):
 _rounded.defvjp(_forward, _backward)
 
 
+def sum_of_products(x: Array, y: Array, dtype: DType = None) -> Array:
+    """`sum_tb x_tb y_tb'`: `[T, B, K]` and `[T, B, M]` -> `[K, M]`.
+
+    Not of flat rows: with the batch spread over devices, flattening would gather it.
+    """
+    if dtype is None:
+        return jnp.einsum("tbk,tbm->km", x, y)
+    factors = (x.astype(dtype), y.astype(dtype))
+    return jnp.einsum("tbk,tbm->km", *factors, preferred_element_type=y.dtype)
+
+
 def dense_product(dtype: DType) -> Callable[..., Array]:
     """`product` as the `dot_general` of a `flax.linen.Dense`."""
 

@@ -45,6 +45,7 @@ class Job(NamedTuple):
       corpus: the training set, on the devices.
       plan: epoch -> its batches.
       replicate: host arrays -> devices.
+      place_state: the same for a state, as the step returns it.
       validate: state -> {"elbo", "mi", ..}, nats per sentence, logged as they are.
       reset_optimisers: state -> state with fresh optimiser states, after a reload of the best.
       kl_weight: step -> weight, for the log.
@@ -57,6 +58,7 @@ class Job(NamedTuple):
     corpus: Corpus
     plan: Callable[[int], Plan]
     replicate: Callable[[Any], Any]
+    place_state: Callable[[TrainState], TrainState]
     validate: Callable[[TrainState], dict[str, Any]]
     reset_optimisers: Callable[[TrainState], TrainState]
     kl_weight: Callable[[Any], Any]
@@ -108,7 +110,7 @@ def train(
                 best = checkpoint.restore(checkpoints, state, best=True)
                 state = job.reset_optimisers(state._replace(params=best.params))
             # Back onto the devices as the step returns it: another placement would recompile.
-            state = job.replicate(state)
+            state = job.place_state(state)
             # The log first: should the process die before the checkpoint, the resumed run cuts
             # this line and writes it again.
             log.write(record)

@@ -3,6 +3,9 @@
 With several processes (hosts), every one of them runs the same program over the same numbers, and
 JAX moves what must move between them. An array that all of them hold whole is made from each
 process's own copy.
+
+The mesh has two axes. A batch's rows are spread over "data". Over "vocab" are spread the arrays
+with one entry per word (`VOCAB_AXES`), and with them their optimiser states and the logits.
 """
 
 import re
@@ -13,35 +16,44 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jvae.errors import UserError
+from jvae.training.state import TrainState
 from jvae.training.steps import Sharding, Step
 from jvae.types import Array
 
-AXIS = "data"
+ROWS, VOCAB = "data", "vocab"
+
+# Parameters with an axis of one entry per word, by their name, and which axis that is.
+VOCAB_AXES = {"embedding": 0, "output_kernel": 1}
 
 
 class Parallel(NamedTuple):
     """A way to run on several devices.
 
     Attributes:
-      num_devices: batches are filled up to a multiple of it.
+      num_devices: all of them.
+      row_shards: batches are filled up to a multiple of it.
       sharding: hooks for `jvae.training.steps.make_step`.
       compile: step -> compiled step; its state is donated.
       compile_evaluation: function -> compiled function, whose result every process can read.
       replicate: puts arrays on every device.
+      place_state: puts a state, or parameters, on the devices, `VOCAB_AXES` spread.
       shard: puts `[B, ..]` arrays on the devices, rows spread.
-      own: what `replicate` gave, on the first of this process's devices.
+      own: what `place_state` gave, whole, on the first of this process's devices; all processes
+        must call it.
     """
 
     num_devices: int
+    row_shards: int
     sharding: Sharding
     compile: Callable[[Step], Step]
     compile_evaluation: Callable[[Callable[..., Any]], Callable[..., Any]]
     replicate: Callable[[Any], Any]
+    place_state: Callable[[Any], Any]
     shard: Callable[[Any], Any]
-    own: Callable[[Any], Any] = partial(jax.tree.map, lambda leaf: leaf.addressable_data(0))
+    own: Callable[[Any], Any]
 
 
 def join_processes(coordinator: str, num_processes: int, process_id: int) -> None:
@@ -99,47 +111,98 @@ def choose_devices(num_devices: int | None) -> list[jax.Device]:
     return devices[:wanted]
 
 
+def put(leaf: Any, sharding: NamedSharding) -> Array:
+    """Puts an array on devices, also on those of other processes, which hold the same array."""
+    if jax.process_count() == 1:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+        return leaf  # of a spread one this process could not read the whole
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(put(jax.random.key_data(leaf), sharding))
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+
 def place(tree: Any, sharding: NamedSharding) -> Any:
-    """Puts arrays on devices, also on those of other processes, which hold the same arrays."""
-
-    def put(leaf: Any) -> Array:
-        if jax.process_count() == 1:
-            return jax.device_put(leaf, sharding)
-        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
-        whole = np.asarray(leaf)
-        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
-
-    return jax.tree.map(put, tree)
+    """`put` of every array."""
+    return jax.tree.map(partial(put, sharding=sharding), tree)
 
 
-def _mesh_jit(devices: list[jax.Device]) -> Parallel:
+def state_shardings(state: Any, mesh: Mesh) -> Any:
+    """Where each array of a state, or of parameters, belongs.
+
+    Raises:
+      UserError: the vocabulary does not divide into the mesh's parts.
+    """
+    parts = mesh.shape[VOCAB]
+
+    def of_leaf(path: tuple, leaf: Any) -> NamedSharding:
+        # Optimiser states mirror the parameters, names included.
+        axis = VOCAB_AXES.get(getattr(path[-1], "key", ""))
+        if axis is None:
+            return NamedSharding(mesh, PartitionSpec())
+        words = leaf.shape[axis]
+        if words % parts:
+            raise UserError(
+                f"training.vocab_shards = {parts} does not divide the vocabulary of {words} "
+                f"tokens: choose a divisor, or begin a run with data.max_size = "
+                f"{words - words % parts}"
+            )
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, VOCAB))
+
+    return jax.tree_util.tree_map_with_path(of_leaf, state)
+
+
+def _mesh_jit(devices: list[jax.Device], vocab_shards: int) -> Parallel:
+    if len(devices) % vocab_shards:
+        raise UserError(
+            f"training.vocab_shards = {vocab_shards} does not divide the {len(devices)} devices: "
+            "choose a divisor of it"
+        )
+    row_shards = len(devices) // vocab_shards
     # Auto axes: JAX places the sharded gather and the reductions by itself, so that the step's
-    # code is the one-device code.
-    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    # code is the one-device code. "vocab" comes last: its parts are neighbours, on one host if
+    # they fit there.
+    mesh = jax.make_mesh(
+        (row_shards, vocab_shards), (ROWS, VOCAB), axis_types=(AxisType.Auto,) * 2, devices=devices
+    )
     replicated = NamedSharding(mesh, PartitionSpec())
-    by_row = NamedSharding(mesh, PartitionSpec(AXIS))
+    by_row = NamedSharding(mesh, PartitionSpec(ROWS))
+    whole = jax.jit(lambda tree: tree, out_shardings=replicated)
+
+    def compile(step: Step) -> Step:
+        def placed(*arguments: Any) -> TrainState:
+            state = step(*arguments)
+            return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
+
+        return jax.jit(placed, donate_argnums=0)
+
     return Parallel(
         num_devices=len(devices),
+        row_shards=row_shards,
         sharding=Sharding(rows=partial(jax.lax.with_sharding_constraint, shardings=by_row)),
-        compile=partial(jax.jit, donate_argnums=0, out_shardings=replicated),
+        compile=compile,
         compile_evaluation=partial(jax.jit, out_shardings=replicated),
         replicate=partial(place, sharding=replicated),
+        place_state=lambda state: jax.tree.map(put, state, state_shardings(state, mesh)),
         shard=partial(place, sharding=by_row),
+        own=lambda tree: jax.tree.map(lambda leaf: leaf.addressable_data(0), whole(tree)),
     )
 
 
-def _pmap(devices: list[jax.Device]) -> Parallel:
+def _pmap(devices: list[jax.Device], vocab_shards: int) -> Parallel:
+    assert vocab_shards == 1
+
     def local_rows(rows: Array) -> Array:
         size = rows.shape[0] // len(devices)
-        return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(AXIS) * size, size)
+        return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(ROWS) * size, size)
 
     def compile(step: Step) -> Step:
         # pmap wants one mapped argument; everything else is the same on every device, and what
         # comes out is too, since all sums are over all devices.
         mapped = jax.pmap(
             lambda device, *arguments: step(*arguments),
-            AXIS,
+            ROWS,
             in_axes=(0, None, None, None, None, None),
             out_axes=None,
             devices=devices,
@@ -147,9 +210,9 @@ def _pmap(devices: list[jax.Device]) -> Parallel:
         numbers = jnp.arange(len(devices))
         return lambda *arguments: mapped(numbers, *arguments)
 
-    base = _mesh_jit(devices)
+    base = _mesh_jit(devices, vocab_shards)
     return base._replace(
-        sharding=Sharding(rows=local_rows, reduce=partial(jax.lax.psum, axis_name=AXIS)),
+        sharding=Sharding(rows=local_rows, reduce=partial(jax.lax.psum, axis_name=ROWS)),
         compile=compile,
     )
 

@@ -228,6 +228,7 @@ def test_a_language_model_has_no_latent():
         ("training.seed", -1, "at least 0"),
         ("training.max_batches", -1, "at least 0"),
         ("training.num_devices", -1, "at least 0"),
+        ("training.vocab_shards", 0, "above 0"),
         ("data.max_length", -1, "at least 0"),
         ("evaluation.num_examples", 0, "above 0"),
         ("evaluation.iw_sentences", -1, "at least 0"),

@@ -15,7 +15,7 @@ from jvae.remedies.kl_schedules import linear
 from jvae.training.parallel import MODES, Parallel
 from jvae.training.state import TrainState, create_state
 from jvae.training.steps import Corpus, DevicePlan, Step, StepSettings, make_step
-from tests.conftest import make_model, make_sentences
+from tests.conftest import VOCAB, make_model, make_sentences
 
 NUM, WIDTH, BATCH = 37, 9, 4
 KEY = jax.random.key(7)
@@ -48,6 +48,8 @@ def make_problem(
     mode: str = "jit",
     num_devices: int = 1,
     *,
+    vocab_shards: int = 1,
+    vocab_size: int = VOCAB,
     inner: InnerLoop | None = INNER,
     aggressive: bool = True,
     learning_rate: float = 0.5,
@@ -57,11 +59,12 @@ def make_problem(
     **model_options,
 ) -> Problem:
     """Builds one."""
-    tokens, lengths = make_sentences(NUM, WIDTH)
-    model = make_model(**model_options)
+    tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=vocab_size)
+    model = make_model(vocab_size, **model_options)
     widths = choose_buckets(lengths, 2).widths
-    host_plan = epoch_plan(lengths, widths, BATCH, seed=0, epoch=0, num_devices=num_devices)
-    parallel = MODES[mode](jax.local_devices()[:num_devices])
+    parallel = MODES[mode](jax.local_devices()[:num_devices], vocab_shards)
+    shards = parallel.row_shards
+    host_plan = epoch_plan(lengths, widths, BATCH, seed=0, epoch=0, num_devices=shards)
     batch = jvae.Batch(
         jnp.asarray(tokens[:2]), jnp.asarray(lengths[:2]), jnp.arange(2), jnp.ones(2)
     )
@@ -80,7 +83,7 @@ def make_problem(
         corpus=put(Corpus(jnp.asarray(tokens), jnp.asarray(lengths))),
         host_plan=host_plan,
         plan=put(DevicePlan(*map(jnp.asarray, host_plan))),
-        state=put(create_state(params, make(), make(), aggressive=aggressive)),
+        state=parallel.place_state(create_state(params, make(), make(), aggressive=aggressive)),
         widths=widths,
     )
 

@@ -169,7 +169,7 @@ def test_one_trace_serves_all_steps_and_both_phases():
         state = step(
             state, problem.parallel.replicate(KEY), problem.corpus, problem.plan, np.int32(row)
         )
-        state = problem.parallel.replicate(state._replace(aggressive=jnp.bool_(row < 2)))
+        state = problem.parallel.place_state(state._replace(aggressive=jnp.bool_(row < 2)))
     assert int(state.step) == 4
 
 
