@@ -141,14 +141,15 @@ def test_what_goes_wrong_in_a_thread_is_raised():
 
 def test_closing_ends_the_reading():
     loaded = []
-    before = threading.active_count()
+    before = set(threading.enumerate())
     elements = ahead(lambda number: loaded.append(number) or number, 0, 10_000)
     next(elements)
+    assert set(threading.enumerate()) - before
     elements.close()
     deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
     count = len(loaded)
     time.sleep(0.05)
     assert len(loaded) == count < 10_000
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
