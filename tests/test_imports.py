@@ -16,6 +16,7 @@ HEAVY = [
     "rich",
     "tokenizers",
     "array_record",
+    "grain",
     "ml_collections",
     "sklearn",
 ]

@@ -82,16 +82,17 @@ def _plan(
     order: np.ndarray, buckets: np.ndarray, batch_size: int, num_widths: int, num_devices: int
 ) -> Plan:
     """Cuts each bucket's sentences, taken in `order`, into batches of `batch_size`."""
-    rows, which = [], []
-    size = num_devices * math.ceil(batch_size / num_devices)
+    parts = []
+    columns = np.arange(num_devices * math.ceil(batch_size / num_devices))
+    buckets = buckets[order]
     for bucket in range(num_widths):
-        members = order[buckets[order] == bucket]
-        for start in range(0, len(members), batch_size):
-            rows.append(members[start : start + batch_size])
-            which.append(bucket)
-    index = np.stack([np.resize(row, size) for row in rows])
-    weight = np.stack([np.arange(size) < len(row) for row in rows])
-    return Plan(np.asarray(which, np.int32), index.astype(np.int32), weight.astype(np.float32))
+        members = order[buckets == bucket].astype(np.int32)
+        starts = np.arange(0, len(members), batch_size)[:, None]
+        counts = np.minimum(batch_size, len(members) - starts)
+        which = np.full(len(starts), bucket, np.int32)
+        index, weight = members[starts + columns % counts], (columns < counts).astype(np.float32)
+        parts.append(Plan(which, index, weight))
+    return Plan(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def epoch_plan(

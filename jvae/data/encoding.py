@@ -1,26 +1,31 @@
 """From sentences to padded arrays of token ids, with a count of what was lost."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jvae.data.store import StoredTokens, pad
 from jvae.data.tokenizers import Tokenizer
 from jvae.errors import UserError
-from jvae.types import BOS, EOS, PAD, UNK
+from jvae.types import EOS, UNK
 
 TOO_LONG = ("truncate", "drop")
+_BLOCK = 10_000  # sentences held as Python lists at a time
 
 
 class Split(NamedTuple):
     """Encoded sentences; N sentences, T predicted tokens of the longest.
 
     Attributes:
-      tokens: `[N, T + 1]` int32, `<s> w_1 .. w_n </s> <pad> ..`.
+      tokens: `[N, T + 1]` int32, `<s> w_1 .. w_n </s> <pad> ..`; an array, or `StoredTokens`, of
+        which `tokens[index]` is one.
       lengths: `[N]` int32, predicted tokens: the words and `</s>`.
     """
 
-    tokens: np.ndarray
+    tokens: Any
     lengths: np.ndarray
 
 
@@ -58,6 +63,7 @@ def encode_split(
     max_length: int | None,
     too_long: str = "truncate",
     split: str = "corpus",
+    folder: Path | None = None,
 ) -> tuple[Split, EncodingReport, np.ndarray]:
     """Encodes the sentences of a split.
 
@@ -67,46 +73,64 @@ def encode_split(
       max_length: the most tokens of a sentence, without `<s>` and `</s>`; None for no limit.
       too_long: "truncate" a longer sentence or "drop" it.
       split: its name, for messages.
+      folder: on whose disk the tokens are kept, until the process ends; None for memory.
 
     Returns:
       The encoded sentences, the report, and the numbers `[N_kept]` of the sentences kept.
 
     Raises:
-      UserError: nothing is left, or a setting makes no sense.
+      UserError: nothing is left, a setting makes no sense, or the disk takes no more.
     """
     if max_length is not None and max_length < 1:
         raise UserError(f"data.max_length is {max_length}; it must be at least 1, or None")
     if too_long not in TOO_LONG:
         raise UserError(f"data.too_long is {too_long!r}; it must be one of {', '.join(TOO_LONG)}")
 
-    encoded = [tokenizer.encode(sentence) for sentence in sentences]
-    full = np.fromiter(map(len, encoded), np.int64, len(encoded))
-    limit = int(full.max(initial=0)) if max_length is None else max_length
-    over = full > limit
-    keep = full > 0
-    if too_long == "drop":
-        keep &= ~over
-    kept_rows = np.flatnonzero(keep)
+    dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
+    stored = None if folder is None else StoredTokens(folder, dtype)
+    blocks, sizes, unknown = [], [np.zeros(0, np.int64)], 0
+    for start in range(0, len(sentences), _BLOCK):
+        encoded = [tokenizer.encode(sentence) for sentence in sentences[start : start + _BLOCK]]
+        sizes.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        kept = _kept(sizes[-1], max_length, too_long)
+        ids = chain.from_iterable((*encoded[row][:max_length], EOS) for row in kept)
+        block = np.fromiter(ids, dtype)
+        unknown += int((block == UNK).sum())
+        if stored is None:
+            blocks.append(block)
+        else:
+            stored.append(block)
+    full = np.concatenate(sizes)
+    kept_rows = _kept(full, max_length, too_long)
     if not len(kept_rows):
         raise UserError(
-            f"split {split}: none of {len(encoded):,} sentences is left "
+            f"split {split}: none of {len(full):,} sentences is left "
             f"(longest {full.max(initial=0):,} tokens); raise data.max_length={max_length}, set "
             "data.too_long=truncate, or give another corpus"
         )
 
-    lengths = np.minimum(full[kept_rows], limit) + 1
-    tokens = np.full((len(kept_rows), lengths.max() + 1), PAD, np.int32)
-    tokens[:, 0] = BOS
-    for row, number in enumerate(kept_rows):
-        size = lengths[row] - 1
-        tokens[row, 1 : size + 1] = encoded[number][:size]
-        tokens[row, size + 1] = EOS
+    words = full[kept_rows]
+    lengths = np.minimum(words, words.max() if max_length is None else max_length) + 1
+    lengths = lengths.astype(np.int32)
     report = EncodingReport(
-        sentences=len(encoded),
+        sentences=len(full),
         kept=len(kept_rows),
-        truncated=int((over & keep).sum()),
-        dropped=len(encoded) - len(kept_rows),
+        truncated=int((words >= lengths).sum()),
+        dropped=len(full) - len(kept_rows),
         tokens=int(lengths.sum()),
-        unknown=int((tokens == UNK).sum()),
+        unknown=unknown,
     )
-    return Split(tokens, lengths.astype(np.int32)), report, kept_rows
+    if stored is None:
+        tokens: Any = pad(np.concatenate(blocks), lengths, lengths.max())
+    else:
+        stored.seal(lengths)
+        tokens = stored
+    return Split(tokens, lengths), report, kept_rows
+
+
+def _kept(sizes: np.ndarray, max_length: int | None, too_long: str) -> np.ndarray:
+    """Which sentences of so many tokens are kept."""
+    keep = sizes > 0
+    if too_long == "drop" and max_length is not None:
+        keep &= sizes <= max_length
+    return np.flatnonzero(keep)

@@ -21,6 +21,7 @@ from jvae.vae import VAE
 # What may differ when a run is resumed: how long, where and how it is shown, not what it computes.
 FREE_FIELDS = (
     "data.dir",
+    "data.stream",
     "data.train",  # where the sentences lie; that they are the same is told by their fingerprint
     "data.valid",
     "data.test",
@@ -67,6 +68,7 @@ def default_config() -> ConfigDict:
             "max_length": 0,  # words of a sentence
             "too_long": "truncate",  # or drop
             "max_buckets": 4,  # padded lengths, hence compiled shapes
+            "stream": False,  # training sentences stay on disk, and go to the device step by step
         }
     )
     config.model = ConfigDict(

@@ -1,11 +1,11 @@
 """A configuration and its data as a training job: the compiled step and what it works on."""
 
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from jvae.data.batching import epoch_plan
@@ -19,11 +19,12 @@ from jvae.experiments.config import (
 from jvae.experiments.setup import Data
 from jvae.objectives import negative_elbo
 from jvae.random import Stream, stream
+from jvae.training.feed import Feed, inner_rows, own_row, resident, streamed
 from jvae.training.loop import Job
 from jvae.training.memory import fit_microbatches
 from jvae.training.parallel import Parallel
 from jvae.training.state import TrainState
-from jvae.training.steps import Corpus, DevicePlan, Step, StepSettings, make_step
+from jvae.training.steps import Corpus, Step, StepSettings, make_step
 from jvae.vae import VAE
 
 
@@ -47,7 +48,8 @@ def make_job(
         num_devices=parallel.row_shards,
         max_batches=config.training.max_batches or None,
     )
-    kl_weight = make_kl_schedule(config, len(plan(epoch=0).bucket))
+    first_plan = plan(epoch=0)
+    kl_weight = make_kl_schedule(config, len(first_plan.bucket))
     optimiser, inner_optimiser = make_optimisers(config)
 
     def build(microbatches: int) -> Step:
@@ -63,21 +65,13 @@ def make_job(
         return parallel.compile(step)
 
     key = parallel.replicate(jax.random.key(config.training.seed))
-    device_corpus = parallel.replicate(
-        Corpus(jnp.asarray(train_split.tokens), jnp.asarray(train_split.lengths))
-    )
+    feed = make_feed(config, data, parallel)
     if config.training.parallel == "pmap":
         step, memory = build(1), "not known before the run with training.parallel = 'pmap'"
     else:
-        first_plan = plan(epoch=0)
         rows = first_plan.index.shape[1] // parallel.row_shards
-        arguments = (
-            state,
-            key,
-            device_corpus,
-            parallel.replicate(DevicePlan(*map(jnp.asarray, first_plan))),
-            np.int32(0),
-        )
+        with closing(feed.steps(first_plan, 0, 0, False)) as steps:
+            arguments = (state, key, *next(steps))
         step, microbatches, needed = fit_microbatches(
             build,
             [parts for parts in range(1, rows + 1) if rows % parts == 0],
@@ -104,7 +98,7 @@ def make_job(
     job = Job(
         step=step,
         key=key,
-        corpus=device_corpus,
+        feed=feed,
         plan=lambda epoch: plan(epoch=epoch),
         replicate=parallel.replicate,
         place_state=parallel.place_state,
@@ -115,6 +109,19 @@ def make_job(
         meta=meta,
     )
     return job, memory
+
+
+def make_feed(config: ConfigDict, data: Data, parallel: Parallel) -> Feed:
+    """Training sentences from the devices' memory, or from the host's disk."""
+    split = data.splits["train"]
+    if not config.data.stream:
+        corpus = Corpus(jnp.asarray(split.tokens), jnp.asarray(split.lengths))
+        return resident(parallel.replicate(corpus), parallel.replicate)
+    inner = make_inner_loop(config)
+    if inner is None:
+        return streamed(split, own_row, 1, parallel.replicate)
+    draw = jax.jit(partial(inner_rows, jax.random.key(config.training.seed), inner.max_updates))
+    return streamed(split, draw, inner.max_updates, parallel.replicate)
 
 
 def split_batches(config: ConfigDict, data: Data, name: str, parallel: Parallel) -> SplitBatches:

@@ -88,7 +88,7 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     vocabulary = fingerprint(tokenizer.to_json())
     if stored is not None and stored["vocabulary"] != vocabulary:
         refuse_difference(workdir, f"{workdir / TOKENIZER} holds another vocabulary than before")
-    data = encode_corpus(config, corpus, tokenizer)
+    data = encode_corpus(config, corpus, tokenizer, own if config.data.stream else None)
     for note in data.notes:
         say(f"data  {note}")
 

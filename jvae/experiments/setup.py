@@ -83,8 +83,17 @@ def make_tokenizer(config: ConfigDict, corpus: Corpus) -> Tokenizer:
     )
 
 
-def encode_corpus(config: ConfigDict, corpus: Corpus, tokenizer: Tokenizer) -> Data:
-    """Tokens of all splits, and the buckets they fall into."""
+def encode_corpus(
+    config: ConfigDict, corpus: Corpus, tokenizer: Tokenizer, train_folder: Path | None = None
+) -> Data:
+    """Tokens of all splits, and the buckets they fall into.
+
+    Args:
+      config: its `data`.
+      corpus: sentences.
+      tokenizer: of its training split.
+      train_folder: on whose disk the training split's tokens are kept; None for memory.
+    """
     data = config.data
     splits, rows, notes = {}, {}, list(corpus.notes)
     for name, sentences in corpus.sentences.items():
@@ -94,6 +103,7 @@ def encode_corpus(config: ConfigDict, corpus: Corpus, tokenizer: Tokenizer) -> D
             max_length=data.max_length or None,
             too_long=data.too_long,
             split=name,
+            folder=train_folder if name == "train" else None,
         )
         notes.append(f"{name}: {report}")
     buckets = choose_buckets(splits["train"].lengths, data.max_buckets)

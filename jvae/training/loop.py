@@ -4,11 +4,10 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -17,10 +16,11 @@ from jvae.data.batching import Plan
 from jvae.errors import UserError
 from jvae.training import checkpoint
 from jvae.training.control import ControlSettings, end_epoch, finished
+from jvae.training.feed import Feed
 from jvae.training.logs import MetricsLog, Progress
 from jvae.training.profile import Profiler
 from jvae.training.state import FAULT_TERMS, TrainState
-from jvae.training.steps import Corpus, DevicePlan, Step
+from jvae.training.steps import Step
 from jvae.types import Key
 
 # Steps dispatched before the host waits for them: few enough to answer a signal at once and to
@@ -42,7 +42,7 @@ class Job(NamedTuple):
     Attributes:
       step: compiled.
       key: the run's root key.
-      corpus: the training set, on the devices.
+      feed: what its steps read.
       plan: epoch -> its batches.
       replicate: host arrays -> devices.
       place_state: the same for a state, as the step returns it.
@@ -55,7 +55,7 @@ class Job(NamedTuple):
 
     step: Step
     key: Key
-    corpus: Corpus
+    feed: Feed
     plan: Callable[[int], Plan]
     replicate: Callable[[Any], Any]
     place_state: Callable[[TrainState], TrainState]
@@ -136,22 +136,23 @@ def _epoch(
     host_plan = job.plan(number)
     rows = len(host_plan.bucket)
     first = int(state.step) - number * rows
-    plan = job.replicate(DevicePlan(*map(jnp.asarray, host_plan)))
     aggressive = bool(state.aggressive)
     start = time.monotonic()
     progress.start_epoch(first / rows)
-    for row in range(first, rows):
-        signum = _asked_to_stop(received, row)
-        if signum:
-            checkpoint.save(checkpoints, state, job.meta, None)
-            raise Interrupted(signum)
-        profiler.before_step()
-        state = job.step(state, job.key, job.corpus, plan, np.int32(row))
-        profiler.after_step(state)
-        if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
-            totals = jax.tree.map(float, state.totals)
-            _check(state, host_plan, checkpoints)
-            progress.update(number + 1, (row + 1) / rows, totals, aggressive=aggressive)
+    with closing(job.feed.steps(host_plan, number, first, aggressive)) as steps:
+        for row in range(first, rows):
+            signum = _asked_to_stop(received, row)
+            if signum:
+                checkpoint.save(checkpoints, state, job.meta, None)
+                raise Interrupted(signum)
+            given = next(steps)
+            profiler.before_step()
+            state = job.step(state, job.key, *given)
+            profiler.after_step(state)
+            if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
+                totals = jax.tree.map(float, state.totals)
+                _check(job, state, host_plan, checkpoints)
+                progress.update(number + 1, (row + 1) / rows, totals, aggressive=aggressive)
     totals = jax.tree.map(float, state.totals)
     record = {
         "epoch": number + 1,
@@ -180,11 +181,12 @@ def _asked_to_stop(received: list[int], row: int) -> int:
     return int(multihost_utils.process_allgather(np.int32(mine)).max())
 
 
-def _check(state: TrainState, plan: Plan, checkpoints: ocp.CheckpointManager) -> None:
+def _check(job: Job, state: TrainState, plan: Plan, checkpoints: ocp.CheckpointManager) -> None:
     fault = jax.tree.map(int, state.fault)
     if fault.term == 0:
         return
-    sentences = plan.index[fault.row][plan.weight[fault.row] > 0].tolist()
+    row = job.feed.plan_row(plan, fault.step, fault.row)
+    sentences = plan.index[row][plan.weight[row] > 0].tolist()
     where = f"step {fault.step}" + (f", inner update {fault.inner}" if fault.inner >= 0 else "")
     raise UserError(
         f"the {FAULT_TERMS[fault.term]} became non-finite at {where}, training sentences "

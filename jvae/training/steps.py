@@ -19,10 +19,16 @@ from jvae.vae import VAE
 
 
 class Corpus(NamedTuple):
-    """The training set on the device: `tokens` `[N, T_max + 1]` and `lengths` `[N]`."""
+    """Sentences on the device: `tokens` `[N, T_max + 1]` and `lengths` `[N]`.
+
+    The training set, or one step's part of it (`jvae.training.feed.streamed`). A part has
+    `numbers` `[N]`, those that its sentences have in the training set, and its plan's rows are
+    in the order in which the step visits them.
+    """
 
     tokens: Array
     lengths: Array
+    numbers: Array | None = None
 
 
 class DevicePlan(NamedTuple):
@@ -85,6 +91,12 @@ def _fault(sums: Sums, grad_norm: Array) -> Array:
     return fault
 
 
+def inner_row(key: Key, number: Array, row: Array, num_rows: Array | int) -> Array:
+    """The plan's row of an inner update: the step's own, then random ones, as in He's script."""
+    drawn = jax.random.randint(stream(key, Stream.INNER_BATCH, number), (), 0, num_rows)
+    return jnp.where(number == 0, row, drawn)
+
+
 def make_step(
     model: VAE,
     loss: Loss,
@@ -130,6 +142,8 @@ def make_step(
             def of_rows(wrt: Params, index: Array, weight: Array) -> tuple[Params, Sums]:
                 index, weight = sharding.rows(index), sharding.rows(weight)
                 batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
+                if corpus.numbers is not None:  # the noise belongs to the sentence's number
+                    batch = batch._replace(index=jnp.take(corpus.numbers, index))
                 return jax.grad(of, has_aux=True)(wrt, batch, key, step)
 
             def branch(wrt: Params) -> tuple[Params, Sums]:
@@ -160,10 +174,9 @@ def make_step(
         joint_norm = settings.inner.clip == "joint"
 
         def row_of(number: Array) -> Array:
-            """The step's own batch first, then random ones, as in the source's script."""
-            batch_key = stream(key, Stream.INNER_BATCH, number)
-            drawn = jax.random.randint(batch_key, (), 0, plan.bucket.shape[0])
-            return jnp.where(number == 0, row, drawn)
+            if corpus.numbers is not None:  # the host has drawn already
+                return number
+            return inner_row(key, number, row, plan.bucket.shape[0])
 
         def of_encoder(encoder: Params, batch: Batch, key: Key, step: Array):
             return batch_sums(decoder_and_prior | {"encoder": encoder}, batch, key, step)

@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.experiments.conftest import run_tiny, tiny_config
 from jvae.experiments.cli import main
 
-run_tiny(tiny_config(Path(sys.argv[1]), training__epochs=1), Path(sys.argv[2]))
+config = tiny_config(Path(sys.argv[1]), training__epochs=1, data__stream=True)
+run_tiny(config, Path(sys.argv[2]))
 main(["sample", sys.argv[2], "-n", "1"])
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
@@ -28,5 +29,5 @@ def test_neither_tensorflow_nor_torch_is_imported(train, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     modules = set(json.loads(done.stdout.splitlines()[-1]))
-    assert {"jvae", "jax", "orbax", "tensorboardX", "tensorflow_datasets"} <= modules
+    assert {"jvae", "jax", "grain", "orbax", "tensorboardX", "tensorflow_datasets"} <= modules
     assert not {"tensorflow", "tensorboard", "torch", "keras"} & modules
