@@ -80,7 +80,7 @@ def prepare(case: Case, contestant: str) -> Run:
             "joint": lambda: of.joint(size),
             "inner": lambda: of.inner(size, INNER_UPDATES),
             "epoch": lambda: of.epoch(size, *ragged(size), EPOCH_STEPS, EPOCH_INNER),
-            "iw": lambda: of.iw(size, IW_SENTENCES, SAMPLES, chunk=SAMPLES),
+            "iw": lambda: of.iw(size, IW_SENTENCES, SAMPLES),
             "greedy": lambda: of.greedy_decoding(size, GREEDY_SENTENCES),
             "beam": lambda: of.beam(size, BEAM_SENTENCES, BEAM),
         }

@@ -12,6 +12,8 @@ from benchmarks.sizes import Size, random_tokens, random_weights
 from jvae.data.batching import choose_buckets, epoch_plan
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
+from jvae.evaluation.corpus import samples_per_chunk
+from jvae.evaluation.evaluate import EvaluationSettings
 from jvae.generation import beam_search, greedy
 from jvae.remedies import InnerLoop
 from jvae.training.optimisers import OPTIMISERS
@@ -105,11 +107,13 @@ def epoch(
     return partial(training.run, steps)
 
 
-def iw(size: Size, sentences: int, samples: int, chunk: int) -> Callable[[], None]:
-    """IW-NLL of so many sentences."""
+def iw(size: Size, sentences: int, samples: int) -> Callable[[], None]:
+    """IW-NLL of so many sentences, in the pieces that evaluation takes by default."""
     model = make_model(size, 0.0)
     params = jax.tree.map(jnp.asarray, random_weights(size, 0))
     batch = as_batch(random_tokens(size, sentences, 0))
+    memory_bytes = EvaluationSettings().memory_bytes
+    chunk = samples_per_chunk(memory_bytes, sentences, size.vocab_size)
     compiled = jax.jit(
         partial(jvae.iw_log_likelihood, model, num_samples=samples, chunk_size=chunk)
     )

@@ -85,10 +85,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> Any:
-    from jvae.experiments.runner import use_compilation_cache
+    from jvae.experiments.process import prepare_process
     from jvae.experiments.setup import load_run
 
-    use_compilation_cache()
+    prepare_process()
     return load_run(arguments.run)
 
 

@@ -3,6 +3,7 @@
 import difflib
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -15,7 +16,7 @@ from jvae.remedies import KL_SCHEDULES, InnerLoop
 from jvae.training.control import ControlSettings
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
-from jvae.types import Schedule
+from jvae.types import DType, Schedule
 from jvae.vae import VAE
 
 # What may differ when a run is resumed: how long, where and how it is shown, not what it computes.
@@ -43,6 +44,7 @@ FREE_FIELDS = (
     "evaluation.num_examples",
 )
 MODES_OF_MODEL = ("vae", "ae", "lm")
+PRECISIONS: dict[str, DType] = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
 def default_config() -> ConfigDict:
@@ -108,6 +110,7 @@ def default_config() -> ConfigDict:
             "optimiser": "sgd",
             "learning_rate": 1.0,
             "clip_norm": 5.0,
+            "precision": "float32",  # or bfloat16: factors of training's products, not evaluation's
             "aggressive": False,
             "aggressive_epochs": 100,  # the phase lasts at most so long
             "aggressive_min_epochs": 0,  # and at least so long, whatever the MI
@@ -168,6 +171,7 @@ def check(config: ConfigDict) -> None:
     _choose(OPTIMISERS, training.optimiser, "training.optimiser")
     _choose(OPTIMISERS, training.inner_optimiser, "training.inner_optimiser")
     _choose(MODES, training.parallel, "training.parallel")
+    _choose(PRECISIONS, training.precision, "training.precision")
     _choose(dict.fromkeys(("encoder", "joint")), training.inner_clip, "training.inner_clip")
     _choose(dict.fromkeys(("truncate", "drop")), config.data.too_long, "data.too_long")
     _choose(CORPORA, config.data.name, "data.name")
@@ -227,8 +231,14 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def make_model(config: ConfigDict, vocab_size: int) -> VAE:
-    """The model that `config.model` describes."""
+def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
+    """The model that `config.model` describes.
+
+    Args:
+      config: all of it.
+      vocab_size: V.
+      dtype: of the products' factors (`PRECISIONS`); training's alone may be rounded.
+    """
     options = config.model
     language_model = options.mode == "lm"
     latent_size = 0 if language_model else options.latent_size
@@ -239,6 +249,7 @@ def make_model(config: ConfigDict, vocab_size: int) -> VAE:
         "hidden_size": options.hidden_size,
         "init_scale": options.init_scale,
         "embed_init_scale": options.embed_init_scale,
+        "dtype": dtype,
     }
     encoder = ENCODERS["none" if language_model else options.encoder]
     return VAE(

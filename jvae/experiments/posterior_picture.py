@@ -21,7 +21,7 @@ from jvae.evaluation.corpus import collect
 from jvae.evaluation.evaluate import SplitBatches, make_programs
 from jvae.evaluation.posterior_grid import model_posterior_mean
 from jvae.experiments.command import guarded
-from jvae.experiments.runner import use_compilation_cache
+from jvae.experiments.process import prepare_process
 from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
 
 GRID = np.arange(-20.0, 20.0, 0.1)
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     del argv
 
     def draw() -> None:
-        use_compilation_cache()
+        prepare_process()
         panels = [posterior_means(Path(run)) for run in _RUNS.value]
         plots.posterior_mean_space(panels, Path(_OUTPUT.value))
         for name, model_mean, encoder_mean in panels:

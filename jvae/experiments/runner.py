@@ -26,11 +26,13 @@ from jvae.evaluation.evaluate import (
 )
 from jvae.experiments import report
 from jvae.experiments.config import (
+    PRECISIONS,
     check,
     difference,
     make_model,
 )
 from jvae.experiments.job import make_job, split_batches
+from jvae.experiments.process import prepare_process
 from jvae.experiments.setup import (
     RESULTS,
     TOKENIZER,
@@ -60,6 +62,7 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     """
     start = time.monotonic()
     check(config)
+    prepare_process()
     options = config.training
     join_processes(options.coordinator, options.num_processes, options.process_id)
     first = jax.process_index() == 0
@@ -68,7 +71,6 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     devices = choose_devices(options.num_devices or None)
     parallel = MODES[options.parallel](devices, options.vocab_shards)
-    use_compilation_cache()
     if first:
         make_workdir(workdir)
     checkpoints = checkpoint.open_checkpoints(workdir)
@@ -110,7 +112,9 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     log = MetricsLog(own, int(state.epoch))
     meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
     programs = make_programs(model, parallel.compile_evaluation, parallel.shard)
-    job, memory = make_job(config, model, programs, data, parallel, state, meta)
+    # Training's products may be rounded; the programs that report numbers are not.
+    trained_model = make_model(config, tokenizer.vocab_size, PRECISIONS[options.precision])
+    job, memory = make_job(config, trained_model, programs, data, parallel, state, meta)
     say(f"memory  {memory}")
     progress = Progress(say, config.training.log_seconds, config.training.epochs)
     profiler = Profiler(own / "profile", config.training.profile)
@@ -178,13 +182,6 @@ def evaluate_run(
     kept = [labels[split][row] for row in data.rows[split]] if labels else None
     report.draw(trained.workdir, history, results, terms, kept)
     return results
-
-
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs; JAX_ENABLE_COMPILATION_CACHE=false switches it off."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        root = os.environ.get("JVAE_CACHE_DIR") or Path.home() / ".cache" / "jvae"
-        jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
 
 
 def make_workdir(workdir: Path) -> None:

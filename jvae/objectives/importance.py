@@ -33,7 +33,7 @@ def importance_weights(
       batch: B sentences.
       key: see `jvae.elbo`.
       num_samples: K.
-      chunk_size: samples decoded at once.
+      chunk_size: samples decoded at once, at most.
 
     Returns:
       `[K, B]`, nats.
@@ -55,8 +55,9 @@ def importance_weights(
     def chunk(first: Array) -> Array:
         return jax.vmap(log_weight)(sample_keys(keys, first + jnp.arange(chunk_size)))
 
-    chunk_size = min(chunk_size, num_samples)
-    firsts = chunk_size * jnp.arange(math.ceil(num_samples / chunk_size))
+    chunks = math.ceil(num_samples / chunk_size)
+    chunk_size = math.ceil(num_samples / chunks)  # of one size, so that the last is no waste
+    firsts = chunk_size * jnp.arange(chunks)
     log_weights = jax.lax.map(chunk, firsts)
     return log_weights.reshape(-1, batch.tokens.shape[0])[:num_samples]
 

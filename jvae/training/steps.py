@@ -136,7 +136,7 @@ def make_step(
         plan: DevicePlan,
         row: Array,
     ) -> tuple[Params, Sums, Array]:
-        """Gradient of the mean loss over a plan's row, its sums, and the gradient's norm."""
+        """Of a plan's row: the sum of its losses' gradients, its sums, and the norm of the mean."""
 
         def at_width(width: int):
             def of_rows(wrt: Params, index: Array, weight: Array) -> tuple[Params, Sums]:
@@ -165,8 +165,7 @@ def make_step(
 
         branches = [at_width(width) for width in settings.widths]
         grads, sums = sharding.reduce(jax.lax.switch(plan.bucket[row], branches, wrt))
-        grads = scaled(grads, 1.0 / sums.sentences)
-        return grads, sums, optax.tree.norm(grads)
+        return grads, sums, optax.tree.norm(grads) / sums.sentences
 
     def inner_loop(state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array):
         assert settings.inner is not None
@@ -190,7 +189,8 @@ def make_step(
             else:
                 grads, sums, norm = gradient(of_encoder, encoder, *where, row_of(number))
             fault = _fault(sums, norm)
-            grads = scaled(grads, clip_factor(norm, settings.clip_norm))
+            # One pass over the gradient makes the mean and clips it.
+            grads = scaled(grads, clip_factor(norm, settings.clip_norm) / sums.sentences)
             updates, new_opt_state = inner_optimiser.update(grads, opt_state, encoder)
             new = (optax.apply_updates(encoder, scaled(updates, state.lr_scale)), new_opt_state)
             encoder, opt_state = _keep_if(fault == 0, new, (encoder, opt_state))
@@ -216,7 +216,8 @@ def make_step(
     def outer_update(state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array):
         grads, sums, norm = gradient(batch_sums, state.params, key, state.step, corpus, plan, row)
         factor = clip_factor(norm, settings.clip_norm)
-        updates, opt_state = optimiser.update(scaled(grads, factor), state.opt_state, state.params)
+        grads = scaled(grads, factor / sums.sentences)
+        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         updates = scaled(updates, state.lr_scale)
         # In the aggressive phase the inner loop alone moves the encoder.
         updates["encoder"] = scaled(updates["encoder"], jnp.where(state.aggressive, 0.0, 1.0))
