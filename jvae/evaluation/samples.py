@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jvae.evaluation.diagnostics import iw_nll, standard_error
+from jvae.evaluation.diagnostics import iw_nll
 
 K_CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-BLOCK = 50  # samples drawn between two looks
+BLOCK = 100  # the fewest samples whose halves and quarters tell what more would bring
+SLOWEST = 0.25  # power of 1/k at which the bias is taken to fall at least
 
 
 class Change(NamedTuple):
@@ -28,32 +29,46 @@ class Change(NamedTuple):
 def remaining_change(log_weights: ArrayLike, total: float) -> Change:
     """By how much the mean IW-NLL would fall from the K samples at hand to `total`.
 
-    To first order in 1/K the bias of a sentence's IW-NLL is `v / 2K`, with v the variance of its
-    weights over their squared mean. So is, in expectation, `iw_nll` of half the samples less that
-    of all; heavy tails show there which v, from few samples, misses, and the larger of the two
-    means over sentences is taken. The error joins two: what the estimate varies over sentences, and
-    the samples still to come, `v (1/K - 1/total)` of variance a sentence.
+    Its bias is taken for `c k^-a`, where a follows from what the last two doublings of k brought:
+    1 to first order in 1/k (the delta method), less for the heavy tails that text has. The rest
+    is `d (1 - (K / total)^a) / (2^a - 1)`, d being what the last doubling brought. The error joins
+    that of the estimate, by the jackknife over sentences, and the noise of the samples still to
+    come: the two halves of the samples at hand tell how much a sentence's IW-NLL varies.
 
     Args:
-      log_weights: `[K, N]`, nats, K at least 2.
+      log_weights: `[K, N]`, nats, K at least 4.
       total: samples of which the first K are at hand; infinity for `-log p(x)` itself.
 
     Returns:
-      Nats per sentence. The error is NaN for a single sentence. Both are too small where so few
-      samples carry a sentence that its K are no picture of its weights.
+      Nats per sentence. The error is NaN for a single sentence.
 
-    Source: the bias by the delta method, Nowozin 2018, proposition 1.
+    Source: Nowozin 2018, proposition 1, for a = 1; the power is fitted, not derived.
     """
     logs = np.asarray(log_weights, np.float64)
     count, sentences = logs.shape
-    weights = np.exp(logs - logs.max(axis=0))
-    relative = weights.var(axis=0, ddof=1) / weights.mean(axis=0) ** 2
-    half = count // 2
-    by_halves = (iw_nll(logs[:half]) + iw_nll(logs[half : 2 * half])) / 2 - iw_nll(logs)
-    share = 1 / count - 1 / total
-    terms = max(relative / 2, count * by_halves, key=np.mean) * share
-    to_come = relative.sum() * share / sentences**2
-    return Change(float(terms.mean()), math.hypot(standard_error(terms), math.sqrt(to_come)))
+
+    def at(k: int) -> np.ndarray:
+        groups = logs[: count // k * k].reshape(-1, k, sentences)
+        return np.array([iw_nll(group) for group in groups])
+
+    quarters, halves, whole = at(count // 4), at(count // 2), iw_nll(logs)
+    quarter, half = quarters.mean(axis=0), halves.mean(axis=0)
+    drops = np.stack([quarter - half, half - whole])
+    value = _extrapolate(drops.mean(axis=1), count / total)
+    if sentences == 1:
+        return Change(float(value), math.nan)
+    others = (drops.sum(axis=1, keepdims=True) - drops) / (sentences - 1)
+    without = _extrapolate(others, count / total)
+    jackknife = (sentences - 1) * np.var(without)
+    to_come = np.sum((halves[0] - halves[1]) ** 2) / 4 * (1 - count / total) / sentences**2
+    return Change(float(value), math.sqrt(jackknife + to_come))
+
+
+def _extrapolate(drops: np.ndarray, share: float) -> np.ndarray:
+    """What is left after two doublings that brought `drops` `[2, ..]`; `share` is K / total."""
+    before, last = np.maximum(drops, 1e-12)  # noise about nothing left
+    power = np.clip(np.log2(before / last), SLOWEST, 1)
+    return last * (1 - share**power) / (2**power - 1)
 
 
 def block_size(num_samples: int, tolerance: float) -> int:

@@ -19,15 +19,16 @@ from tests.test_linear_gaussian import (
     wrong,
 )
 
-REPEATS, AT_HAND = 3000, 32
+REPEATS, AT_HAND, SENTENCES = 3000, 32, 100
 
 
 @pytest.fixture(scope="module")
 def weights() -> np.ndarray:
-    """Independent repeats of 128 log weights of four sentences, `[R, K, N]`."""
+    """Independent repeats of 128 log weights of 25 times four sentences, `[R, K, N]`."""
     params = make_params(wrong(CORRELATED), CORRELATED)
     keys = jax.random.split(jax.random.key(5), REPEATS)
-    return np.asarray(bounds(params, keys)[1], np.float64)
+    drawn = np.asarray(bounds(params, keys)[1], np.float64)
+    return drawn.reshape(-1, SENTENCES // 4, COUNT, 4).swapaxes(1, 2).reshape(-1, COUNT, SENTENCES)
 
 
 @pytest.mark.parametrize("total", [COUNT, math.inf])
@@ -37,14 +38,14 @@ def test_the_stated_change_covers_the_true_one(weights, total):
     stated, errors = np.array(changes).T
     here = np.array([iw_nll(repeat[:AT_HAND]).mean() for repeat in weights])
     if math.isinf(total):
-        there = np.full(REPEATS, -log_evidence(CORRELATED).mean())
+        there = np.full(len(weights), -log_evidence(CORRELATED).mean())
     else:
         there = np.array([iw_nll(repeat).mean() for repeat in weights])
     missed = (here - there) - stated
     assert np.mean(np.abs(missed) < 2 * errors) > 0.9
     # Right in the mean, where the change is well above the noise of the repeats ..
     assert np.mean(stated) == pytest.approx(np.mean(here - there), rel=0.2)
-    assert np.mean(here - there) > 5 * np.std(missed) / math.sqrt(REPEATS)
+    assert np.mean(here - there) > 5 * np.std(missed) / math.sqrt(len(weights))
     # .. and the errors are not so wide that they would cover anything.
     assert np.mean(errors) < 3 * np.std(missed)
 
@@ -52,7 +53,7 @@ def test_the_stated_change_covers_the_true_one(weights, total):
 def test_the_exact_posterior_needs_no_more_samples():
     params = make_params(posterior(ORTHOGONAL), ORTHOGONAL)
     log_weights = np.asarray(bounds(params, jax.random.split(jax.random.key(1), 1))[1][0])
-    change = remaining_change(log_weights[:50], 500)
+    change = remaining_change(log_weights[:100], 500)
     assert abs(change.nll) < 1e-6 and change.error < 1e-4
 
 
@@ -69,7 +70,7 @@ def drawer(log_weights: np.ndarray, size: int):
 
 @pytest.mark.parametrize(
     ("spread", "tolerance", "expected"),
-    [(3.0, 0.0, 520), (3.0, 0.01, 520), (0.7, 0.05, 50), (0.7, 0.01, 200), (0.0, 1e-9, 50)],
+    [(3.0, 0.0, 520), (3.0, 0.01, 520), (0.7, 0.05, 100), (0.7, 0.01, 200), (0.0, 1e-9, 100)],
 )
 def test_samples_are_drawn_until_the_rest_would_change_too_little(spread, tolerance, expected):
     log_weights = np.random.default_rng(0).normal(size=(520, 100)) * spread
@@ -82,10 +83,10 @@ def test_samples_are_drawn_until_the_rest_would_change_too_little(spread, tolera
         change = remaining_change(drawn, 520)
         assert change.nll + 2 * change.error < tolerance
         truth = (iw_nll(drawn) - iw_nll(log_weights)).mean()
-        assert abs(truth - change.nll) < 2 * change.error + 1e-12
+        assert abs(truth - change.nll) < 2 * change.error + 1e-9
 
 
 def test_one_sentence_has_no_error_bars_and_gets_all_samples():
-    log_weights = np.random.default_rng(0).normal(size=(100, 1)) * 1e-3
-    draw, _ = drawer(log_weights, 50)
-    assert len(draw_until(draw, 100, 1.0)) == 100
+    log_weights = np.random.default_rng(0).normal(size=(200, 1)) * 1e-3
+    draw, _ = drawer(log_weights, 100)
+    assert len(draw_until(draw, 200, 1.0)) == 200
