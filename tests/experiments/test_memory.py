@@ -30,7 +30,8 @@ arguments = jnp.ones((10000, 64)), jnp.ones((64, 8000))
 compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arguments).compile()
 lines = []
 before = in_use()
-predicted = forecast({"gradient": program_memory(compiled)}, MODES["jit"](jax.devices()), lines.append)
+one = MODES["jit"](jax.devices()[:1])
+predicted = forecast({"gradient": program_memory(compiled)}, one, lines.append)
 jax.block_until_ready(compiled(*arguments))
 print(json.dumps([before.now, predicted, in_use().peak, lines]))
 """
