@@ -173,9 +173,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     programs = make_programs(run.model, parallel.compile_evaluation, parallel.shard)
     console = Console()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    fitted = fit_evaluation(
-        run.config, programs, run.params, data, parallel, run.tokenizer.vocab_size
-    )
+    params = parallel.replicate(run.params)
+    fitted = fit_evaluation(run.config, programs, params, data, parallel, run.tokenizer.vocab_size)
     predicted = forecast(fitted.needs, parallel, say)
     evaluate_run(
         run,
