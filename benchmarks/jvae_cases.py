@@ -13,7 +13,7 @@ from jvae.data.batching import choose_buckets, epoch_plan
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
 from jvae.evaluation.corpus import samples_per_chunk
-from jvae.evaluation.evaluate import EvaluationSettings
+from jvae.experiments.config import default_config
 from jvae.generation import beam_search, greedy
 from jvae.remedies import InnerLoop
 from jvae.training.optimisers import OPTIMISERS
@@ -112,7 +112,7 @@ def iw(size: Size, sentences: int, samples: int) -> Callable[[], None]:
     model = make_model(size, 0.0)
     params = jax.tree.map(jnp.asarray, random_weights(size, 0))
     batch = as_batch(random_tokens(size, sentences, 0))
-    memory_bytes = EvaluationSettings().memory_bytes
+    memory_bytes = default_config().evaluation.memory_mb * 2**20
     chunk = samples_per_chunk(memory_bytes, sentences, size.vocab_size)
     compiled = jax.jit(
         partial(jvae.iw_log_likelihood, model, num_samples=samples, chunk_size=chunk)

@@ -67,11 +67,24 @@ def prior_samples(model: VAE, params: Params, num_sentences: int, *, key: Key) -
 
 
 def log_weights(
-    model: VAE, params: Params, batch: Batch, *, key: Key, num_samples: int, chunk_size: int
+    model: VAE,
+    params: Params,
+    batch: Batch,
+    first_sample: int | Array = 0,
+    *,
+    key: Key,
+    num_samples: int,
+    chunk_size: int,
 ) -> Array:
     """`jvae.importance_weights` with sentences first: `[B, K]`."""
     return importance_weights(
-        model, params, batch, key=key, num_samples=num_samples, chunk_size=chunk_size
+        model,
+        params,
+        batch,
+        key=key,
+        num_samples=num_samples,
+        chunk_size=chunk_size,
+        first_sample=first_sample,
     ).T
 
 

@@ -21,7 +21,6 @@ from jvae.evaluation.corpus import (
     other_sentences,
     prior_samples,
     reconstruction,
-    samples_per_chunk,
 )
 from jvae.evaluation.diagnostics import (
     active_units,
@@ -32,12 +31,11 @@ from jvae.evaluation.diagnostics import (
     perplexity,
     standard_error,
 )
+from jvae.evaluation.samples import K_CURVE, block_size, draw_until, remaining_change
 from jvae.evaluation.verdict import Figures, verdict
 from jvae.random import Stream, stream
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
-
-K_CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 class EvaluationSettings(NamedTuple):
@@ -48,7 +46,9 @@ class EvaluationSettings(NamedTuple):
     iw_batch_size: sentences weighed at once; few, for a batch is filled up to so many and each row
         costs K samples.
     iw_sentences: importance weights for the first so many sentences; 0 for all.
-    memory_bytes: for the arrays that the K samples need at once.
+    iw_chunk: samples decoded at once; a matter of memory only.
+    iw_tolerance: fewer samples will do as soon as the rest would lower the mean IW-NLL by less,
+        nats; 0 for all K.
     seed: of the partner whose z a sentence is given.
     """
 
@@ -57,7 +57,8 @@ class EvaluationSettings(NamedTuple):
     iw_samples: int = 500
     iw_batch_size: int = 8
     iw_sentences: int = 0
-    memory_bytes: int = 64 * 2**20
+    iw_chunk: int = 50
+    iw_tolerance: float = 0.0
     seed: int = 0
 
 
@@ -106,6 +107,11 @@ class Programs(NamedTuple):
             return PosteriorTerms(self.decode(params, encoded.z, batch, key=key), *encoded)
 
         return collect(terms, split, num_sentences)
+
+    def importance(self, num_samples: int, chunk_size: int) -> Callable[..., Array]:
+        """`(params, batch, first_sample, *, key) -> [B, K]`, nats: see `importance_weights`."""
+        weights = partial(log_weights, self.model, num_samples=num_samples, chunk_size=chunk_size)
+        return self.compile(weights)
 
     def reconstruction(
         self, params: Params, z: ArrayLike, split: Iterable[Batch], key: Key
@@ -169,7 +175,6 @@ def evaluate(
     split: SplitBatches,
     *,
     key: Key,
-    vocab_size: int,
     settings: EvaluationSettings,
 ) -> tuple[dict[str, Any], PosteriorTerms]:
     """Every number of the README's table for one split.
@@ -179,7 +184,6 @@ def evaluate(
       params: its parameters.
       split: sentences.
       key: root of all noise; sentences draw by their number.
-      vocab_size: V, for the memory of the importance samples.
       settings: sizes.
 
     Returns:
@@ -225,7 +229,7 @@ def evaluate(
         "elbo_se": standard_error(elbos),
         "ppl_elbo": perplexity(float(-elbos.sum()), tokens),
     }
-    results |= _importance(programs, params, split, key, vocab_size, settings)
+    results |= _importance(programs, params, split, key, settings)
     if latent_size == 0:
         return results, terms
 
@@ -261,7 +265,6 @@ def _importance(
     params: Params,
     split: SplitBatches,
     key: Key,
-    vocab_size: int,
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """IW-NLL(K), its curve over K, and the perplexity, over the first sentences of the split."""
@@ -270,18 +273,27 @@ def _importance(
     # Without a latent one sample is exact.
     num_samples = settings.iw_samples if programs.model.latent_size > 0 else 1
     few = dataclasses.replace(split, split=some, batch_size=settings.iw_batch_size)
-    chunk_size = samples_per_chunk(settings.memory_bytes, few.batch_size, vocab_size)
-    weigh = programs.compile(
-        partial(log_weights, programs.model, num_samples=num_samples, chunk_size=chunk_size)
-    )
-    weights = collect(lambda batch: weigh(params, programs.place(batch), key=key), few, count).T
+    block = block_size(num_samples, settings.iw_tolerance)
+    weigh = programs.importance(block, settings.iw_chunk)
+
+    def draw(first: int) -> np.ndarray:
+        def terms(batch: Batch) -> Array:
+            return weigh(params, programs.place(batch), np.int32(first), key=key)
+
+        return collect(terms, few, count).T
+
+    weights = draw_until(draw, num_samples, settings.iw_tolerance)
+    drawn, left = len(weights), {}
+    if drawn < num_samples:
+        change = remaining_change(weights, num_samples)
+        left = {"iw_remaining": {"samples": num_samples, **change._asdict()}}
     nll = iw_nll(weights)
-    ks = [k for k in K_CURVE if k < num_samples] + [num_samples]
+    ks = [k for k in K_CURVE if k < drawn] + [drawn]
     curve = k_curve(weights, ks)
     return {
         "iw_nll": float(nll.mean()),
         "iw_nll_se": standard_error(nll),
-        "iw_samples": num_samples,
+        "iw_samples": drawn,
         "iw_sentences": count,
         "ppl_iw": perplexity(float(nll.sum()), float(some.lengths.sum())),
         "k_curve": {
@@ -289,4 +301,5 @@ def _importance(
             "nll": [float(value) for value in curve.nll],
             "se": [float(value) for value in curve.standard_error],
         },
+        **left,
     }

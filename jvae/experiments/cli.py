@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +33,13 @@ def _natural(text: str) -> int:
     return number
 
 
+def _tolerance(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 0")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jvae", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
@@ -55,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _evaluate, "print the table of numbers, sentences, pictures")
     evaluate.add_argument("--split", choices=("train", "valid", "test"), default="test")
     evaluate.add_argument("--iw-samples", type=_positive, help="K of IW-NLL")
+    evaluate.add_argument(
+        "--iw-tolerance",
+        type=_tolerance,
+        help="nats: fewer samples once the rest would change IW-NLL by less; 0 for all",
+    )
     evaluate.add_argument("--iw-sentences", type=_natural, help="the first so many; 0 for all")
 
     sample = command("sample", _sample, "sentences from the prior")
@@ -141,6 +154,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from jvae.evaluation.evaluate import make_programs
+    from jvae.experiments.memory import fit_evaluation, forecast, measured
     from jvae.experiments.runner import evaluate_run
     from jvae.experiments.setup import encode_corpus, load_data_corpus
     from jvae.training.logs import read_metrics
@@ -152,12 +166,27 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             run.config.evaluation.iw_samples = arguments.iw_samples
         if arguments.iw_sentences is not None:
             run.config.evaluation.iw_sentences = arguments.iw_sentences
+        if arguments.iw_tolerance is not None:
+            run.config.evaluation.iw_tolerance = arguments.iw_tolerance
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
     parallel = MODES["jit"](choose_devices(None), 1)
     programs = make_programs(run.model, parallel.compile_evaluation, parallel.shard)
+    console = Console()
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    params = parallel.replicate(run.params)
+    fitted = fit_evaluation(run.config, programs, params, data, parallel, run.tokenizer.vocab_size)
+    predicted = forecast(fitted.needs, parallel, say)
     evaluate_run(
-        run, programs, data, parallel, read_metrics(run.workdir), Console(), arguments.split
+        run,
+        programs,
+        data,
+        parallel,
+        read_metrics(run.workdir),
+        console,
+        fitted.iw_chunk,
+        arguments.split,
     )
+    say(measured(predicted))
 
 
 def _sample(arguments: argparse.Namespace) -> None:

@@ -38,6 +38,7 @@ FREE_FIELDS = (
     "training.profile",
     "evaluation.batch_size",
     "evaluation.iw_samples",
+    "evaluation.iw_tolerance",
     "evaluation.iw_batch_size",
     "evaluation.iw_sentences",
     "evaluation.memory_mb",
@@ -129,7 +130,7 @@ def default_config() -> ConfigDict:
             "coordinator": "",  # several processes: host:port of the first, or auto
             "num_processes": 1,
             "process_id": 0,
-            "memory_gb": 0.0,  # a step takes its batch in parts to keep to so much; 0: in one
+            "memory_gb": 0.0,  # of a device, kept by batches and samples in parts; 0: no limit
             "log_seconds": 10.0,
             "profile": 0,  # so many steps are traced into the run directory
         }
@@ -139,6 +140,7 @@ def default_config() -> ConfigDict:
             "batch_size": 64,
             "mi_batch_size": 32,  # the aggregate posterior of He's estimator
             "iw_samples": 500,
+            "iw_tolerance": 0.0,  # nats: fewer samples once the rest would change less; 0: all
             "iw_sentences": 0,  # the first so many of the test split
             "iw_batch_size": 8,  # sentences weighed at once
             "memory_mb": 64,  # for the samples decoded at once; on a GPU or TPU take more
@@ -205,7 +207,7 @@ def check(config: ConfigDict) -> None:
     not_negative = {
         "data": ("seed", "max_size", "max_length"),
         "training": ("seed", "max_batches", "num_devices", "process_id", "memory_gb", "profile"),
-        "evaluation": ("iw_sentences",),
+        "evaluation": ("iw_sentences", "iw_tolerance"),
     }
     for group, fields in positive.items():
         for field in fields:

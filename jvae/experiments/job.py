@@ -21,10 +21,10 @@ from jvae.objectives import negative_elbo
 from jvae.random import Stream, stream
 from jvae.training.feed import Feed, inner_rows, own_row, resident, streamed
 from jvae.training.loop import Job
-from jvae.training.memory import fit_microbatches
+from jvae.training.memory import Memory, fit
 from jvae.training.parallel import Parallel
 from jvae.training.state import TrainState
-from jvae.training.steps import Corpus, Step, StepSettings, make_step
+from jvae.training.steps import Corpus, StepSettings, make_step
 from jvae.vae import VAE
 
 
@@ -36,8 +36,8 @@ def make_job(
     parallel: Parallel,
     state: TrainState,
     meta: dict[str, Any],
-) -> tuple[Job, str]:
-    """What the training loop needs besides its state, and what memory that takes, in words."""
+) -> tuple[Job, Memory | None, int]:
+    """What the training loop needs besides its state; a step's memory and its microbatches."""
     train_split = data.splits["train"]
     plan = partial(
         epoch_plan,
@@ -52,7 +52,7 @@ def make_job(
     kl_weight = make_kl_schedule(config, len(first_plan.bucket))
     optimiser, inner_optimiser = make_optimisers(config)
 
-    def build(microbatches: int) -> Step:
+    def build(microbatches: int) -> Any:
         settings = StepSettings(
             widths=data.buckets.widths,
             clip_norm=config.training.clip_norm,
@@ -67,19 +67,18 @@ def make_job(
     key = parallel.replicate(jax.random.key(config.training.seed))
     feed = make_feed(config, data, parallel)
     if config.training.parallel == "pmap":
-        step, memory = build(1), "not known before the run with training.parallel = 'pmap'"
+        step, memory, microbatches = build(1), None, 1
     else:
         rows = first_plan.index.shape[1] // parallel.row_shards
         with closing(feed.steps(first_plan, 0, 0, False)) as steps:
             arguments = (state, key, *next(steps))
-        step, microbatches, needed = fit_microbatches(
-            build,
+        step, microbatches, memory = fit(
+            lambda parts: build(parts).lower(*arguments).compile(),
             [parts for parts in range(1, rows + 1) if rows % parts == 0],
-            arguments,
             int(config.training.memory_gb * 2**30),
+            what="a training step even in {} microbatches",
+            cure="model.hidden_size or data.max_size",
         )
-        parts = f", in {microbatches} microbatches" if microbatches > 1 else ""
-        memory = f"a training step needs {needed or 'an unknown amount'} on each device{parts}"
     valid = split_batches(config, data, "valid", parallel)
 
     def validate(state: TrainState) -> dict[str, Any]:
@@ -108,7 +107,7 @@ def make_job(
         settings=make_control(config),
         meta=meta,
     )
-    return job, memory
+    return job, memory, microbatches
 
 
 def make_feed(config: ConfigDict, data: Data, parallel: Parallel) -> Feed:

@@ -37,6 +37,10 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
     some = "" if part == r["sentences"] else f", first {part} sentences"
     per_token = "per predicted token, </s> counted"
     add(f"IW-NLL({samples})", "iw_nll", plus_minus("iw_nll"), f"nats per sentence{some}")
+    if "iw_remaining" in r:
+        left = r["iw_remaining"]
+        figure = f"{-left['nll']:.2f} ± {left['error']:.2f}"
+        rows.append(("  the rest", figure, f"what going on to {left['samples']} samples would add"))
     add("PPL (IW)", "ppl_iw", f"{r.get('ppl_iw', 0):.2f}", per_token)
     add("ELBO", "elbo", plus_minus("elbo"), "nats per sentence, KL weight 1")
     add("PPL (ELBO)", "ppl_elbo", f"{r.get('ppl_elbo', 0):.2f}", per_token)

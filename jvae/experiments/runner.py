@@ -32,6 +32,7 @@ from jvae.experiments.config import (
     make_model,
 )
 from jvae.experiments.job import make_job, split_batches
+from jvae.experiments.memory import fit_evaluation, forecast, measured
 from jvae.experiments.process import prepare_process
 from jvae.experiments.setup import (
     RESULTS,
@@ -114,19 +115,27 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     programs = make_programs(model, parallel.compile_evaluation, parallel.shard)
     # Training's products may be rounded; the programs that report numbers are not.
     trained_model = make_model(config, tokenizer.vocab_size, PRECISIONS[options.precision])
-    job, memory = make_job(config, trained_model, programs, data, parallel, state, meta)
-    say(f"memory  {memory}")
+    job, memory, microbatches = make_job(
+        config, trained_model, programs, data, parallel, state, meta
+    )
+    parts = f" in {microbatches} microbatches" if microbatches > 1 else ""
+    fitted = fit_evaluation(config, programs, state.params, data, parallel, tokenizer.vocab_size)
+    needs = {f"a training step{parts}": memory, **fitted.needs}
+    predicted = forecast(needs, parallel, say, saved=state)
     progress = Progress(say, config.training.log_seconds, config.training.epochs)
     profiler = Profiler(own / "profile", config.training.profile)
     try:
         state = train(job, state, checkpoints, log, progress, profiler, say)
+        state = checkpoint.shapes(state)  # lets go of the arrays: the best take their place
         best = checkpoint.restore(checkpoints, state, best=True)
     finally:
         profiler.close()
         log.close()
         checkpoints.close()
     trained = TrainedRun(own, config, tokenizer, model, best.params, int(best.best_epoch))
-    results = evaluate_run(trained, programs, data, parallel, log.history, console)
+    del best, job
+    results = evaluate_run(trained, programs, data, parallel, log.history, console, fitted.iw_chunk)
+    say(measured(predicted))
     if scratch:
         scratch.cleanup()
     say(f"\n{time.monotonic() - start:.0f} s in all; everything is in {workdir}")
@@ -140,6 +149,7 @@ def evaluate_run(
     parallel: Parallel,
     history: list[dict[str, Any]],
     console: Console,
+    iw_chunk: int,
     split: str = "test",
 ) -> dict[str, Any]:
     """Evaluates the best epoch on a split, prints and saves table, sentences and pictures."""
@@ -151,14 +161,14 @@ def evaluate_run(
         params,
         split_batches(trained.config, data, split, parallel),
         key=parallel.replicate(jax.random.key(trained.config.training.seed)),
-        vocab_size=trained.tokenizer.vocab_size,
         settings=EvaluationSettings(
             batch_size=options.batch_size,
             mi_batch_size=options.mi_batch_size,
             iw_samples=options.iw_samples,
             iw_batch_size=options.iw_batch_size,
             iw_sentences=options.iw_sentences,
-            memory_bytes=options.memory_mb * 2**20,
+            iw_chunk=iw_chunk,
+            iw_tolerance=options.iw_tolerance,
             seed=trained.config.training.seed,
         ),
     )

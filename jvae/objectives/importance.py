@@ -19,6 +19,7 @@ def importance_weights(
     key: Key,
     num_samples: int,
     chunk_size: int,
+    first_sample: int | Array = 0,
 ) -> Array:
     """`log w_k = log p(x | z_k) + log p(z_k) - log q(z_k | x)`, `z_k ~ q(z | x)`.
 
@@ -34,6 +35,7 @@ def importance_weights(
       key: see `jvae.elbo`.
       num_samples: K.
       chunk_size: samples decoded at once, at most.
+      first_sample: the number of the first one: a later call goes on where an earlier one ended.
 
     Returns:
       `[K, B]`, nats.
@@ -57,7 +59,7 @@ def importance_weights(
 
     chunks = math.ceil(num_samples / chunk_size)
     chunk_size = math.ceil(num_samples / chunks)  # of one size, so that the last is no waste
-    firsts = chunk_size * jnp.arange(chunks)
+    firsts = first_sample + chunk_size * jnp.arange(chunks)
     log_weights = jax.lax.map(chunk, firsts)
     return log_weights.reshape(-1, batch.tokens.shape[0])[:num_samples]
 

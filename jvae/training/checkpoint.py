@@ -127,15 +127,17 @@ def restore(manager: ocp.CheckpointManager, like: TrainState, *, best: bool = Fa
       UserError: the checkpoint cannot be read.
     """
     step = manager.best_step() if best else manager.latest_step()
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape if leaf.size else (1,), leaf.dtype, sharding=leaf.sharding
-        ),
-        like,
-    )
+    target = jax.tree.map(lambda leaf: leaf if leaf.size else leaf.update(shape=(1,)), shapes(like))
     state = _restore(manager, step, state=ocp.args.StandardRestore(target)).state
     return jax.tree.map(
         lambda leaf, saved: saved if leaf.size else jnp.zeros(leaf.shape, leaf.dtype), like, state
+    )
+
+
+def shapes(tree: Any) -> Any:
+    """Arrays' shapes and placement, without the arrays: all that `restore` asks of `like`."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
     )
 
 

@@ -107,8 +107,11 @@ def train(
             record |= validation
             state, decision = end_epoch(state, validation["elbo"], validation["mi"], job.settings)
             if decision.reload_best:
-                best = checkpoint.restore(checkpoints, state, best=True)
-                state = job.reset_optimisers(state._replace(params=best.params))
+                like = checkpoint.shapes(state)
+                # Let go of first: two whole states would be the peak of the run's memory.
+                state = state._replace(params=None, opt_state=None, inner_opt_state=None)
+                best = checkpoint.restore(checkpoints, like, best=True).params
+                state = job.reset_optimisers(state._replace(params=best))
             # Back onto the devices as the step returns it: another placement would recompile.
             state = job.place_state(state)
             # The log first: should the process die before the checkpoint, the resumed run cuts

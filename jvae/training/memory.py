@@ -40,33 +40,33 @@ def program_memory(compiled: Any) -> Memory | None:
     return Memory(found.argument_size_in_bytes, outputs, found.temp_size_in_bytes)
 
 
-def fit_microbatches(
-    build: Callable[[int], Any], choices: Iterable[int], arguments: tuple, budget: int
+def fit(
+    build: Callable[[int], Any], choices: Iterable[int], budget: int, *, what: str, cure: str
 ) -> tuple[Any, int, Memory | None]:
-    """Compiles a step with the fewest microbatches whose program keeps to a budget.
+    """The first choice whose compiled program keeps to a budget.
 
     Args:
-      build: number of microbatches -> jitted step.
-      choices: numbers to try, ascending.
-      arguments: the step's, for their shapes and placement.
+      build: choice -> compiled program.
+      choices: numbers to try, from the largest program to the smallest.
       budget: bytes per device; 0 for no limit.
+      what: the program, for the error, with `{}` for the last choice.
+      cure: what to lower.
 
     Returns:
-      The compiled step, the number, and the memory it needs.
+      The compiled program, the choice, and the memory it needs.
 
     Raises:
       UserError: not even the last choice fits.
     """
-    for microbatches in choices:
-        compiled = build(microbatches).lower(*arguments).compile()
+    for choice in choices:
+        compiled = build(choice)
         memory = program_memory(compiled)
         needed = memory.total if memory else 0
         if not budget or needed <= budget:
-            return compiled, microbatches, memory
+            return compiled, choice, memory
     raise UserError(
-        f"a training step needs {megabytes(needed)} on each device even in {microbatches} "
-        f"microbatches, and training.memory_gb allows {megabytes(budget)}: raise it, or lower "
-        "model.hidden_size or data.max_size"
+        f"{what.format(choice)} needs {megabytes(needed)} on each device, and training.memory_gb "
+        f"allows {megabytes(budget)}: raise it, or lower {cure}"
     )
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jvae.errors import UserError
-from jvae.training.memory import fit_microbatches, program_memory
+from jvae.training.memory import fit, program_memory
 from tests.training.setting import BATCH, KEY, make_problem
 
 
@@ -31,13 +31,17 @@ def test_the_memory_counts_what_a_program_holds():
     assert memory.total == memory.arguments + memory.outputs + memory.work
 
 
+ARGUMENTS = {"what": "a step even in {} microbatches", "cure": "nothing"}
+
+
 def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
     arguments = problem_arguments(make_problem(inner=None, aggressive=False))
     choices = [1, 2, BATCH]
-    needed = [program_memory(build(n).lower(*arguments).compile()).total for n in choices]
-    assert fit_microbatches(build, choices, arguments, 0)[1] == 1
+    programs = {n: build(n).lower(*arguments).compile() for n in choices}
+    needed = [program_memory(programs[n]).total for n in choices]
+    assert fit(programs.get, choices, 0, **ARGUMENTS)[1] == 1
     fits = [n for n, memory in zip(choices, needed, strict=True) if memory <= needed[1]]
-    compiled, microbatches, memory = fit_microbatches(build, choices, arguments, needed[1])
+    compiled, microbatches, memory = fit(programs.get, choices, needed[1], **ARGUMENTS)
     assert microbatches == fits[0] and memory.total <= needed[1]
     state = compiled(*arguments)  # what comes back runs
     assert int(state.step) == 1
@@ -45,6 +49,6 @@ def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
 
 def test_a_budget_that_nothing_keeps_to_is_refused_in_one_line():
     arguments = problem_arguments(make_problem(inner=None, aggressive=False))
-    with pytest.raises(UserError, match="even in 4 microbatches, and training.memory_gb") as caught:
-        fit_microbatches(build, [1, 4], arguments, 1000)
-    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="even in 4 microbatches needs .* training.memory_gb") as e:
+        fit(lambda n: build(n).lower(*arguments).compile(), [1, 4], 1000, **ARGUMENTS)
+    assert "\n" not in str(e.value)

@@ -1,0 +1,124 @@
+"""The memory of a job: predicted before it starts, measured at its end, kept to a budget."""
+
+import json
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from jvae.errors import UserError
+from jvae.evaluation.evaluate import EvaluationSettings, evaluate, make_programs
+from jvae.experiments.job import split_batches
+from jvae.experiments.memory import fit_evaluation
+from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
+from jvae.training.parallel import MODES
+
+# The gradient of a softmax with 320 MB of logits, in a process that holds some 200 MB.
+LARGE = """
+import json, jax, jax.numpy as jnp
+from jvae.experiments.memory import forecast, in_use
+from jvae.training.memory import program_memory
+from jvae.training.parallel import MODES
+
+def loss(hidden, kernel):
+    return jax.nn.logsumexp(hidden @ kernel, axis=-1).sum()
+
+arguments = jnp.ones((10000, 64)), jnp.ones((64, 8000))
+compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arguments).compile()
+lines = []
+before = in_use()
+one = MODES["jit"](jax.devices()[:1])
+predicted = forecast({"gradient": program_memory(compiled)}, one, lines.append)
+jax.block_until_ready(compiled(*arguments))
+print(json.dumps([before.now, predicted, in_use().peak, lines]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_prediction_is_within_a_quarter_of_the_measurement():
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    held, predicted, peak, lines = json.loads(done.stdout)
+    assert peak > 1.5 * held, "the program must outweigh the process"
+    assert abs(predicted - peak) < 0.25 * peak
+    assert abs((predicted - held) - (peak - held)) < 0.25 * (peak - held)
+    assert "predicted" in lines[-1] and len(lines) == 2
+
+
+def test_a_run_says_both(finished):
+    needs = re.findall(r"memory  (.*): [\d,]+ MB", finished.output)
+    assert needs == [
+        "a training step",
+        "encoding",
+        "decoding",
+        "importance weights, 5 samples at once",
+    ]
+    before = re.search(r"memory  predicted ([\d,]+) MB, of which", finished.output)[1]
+    assert re.search(rf"memory  predicted {before} MB, measured [\d,]+ MB", finished.output)
+
+
+@pytest.fixture(scope="module")
+def setting(finished):
+    run = load_run(finished.workdir)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    parallel = MODES["jit"](jax.devices()[:1])
+    return (
+        run,
+        make_programs(run.model, parallel.compile_evaluation, parallel.shard),
+        data,
+        parallel,
+    )
+
+
+def fitted(setting, **fields):
+    run, programs, data, parallel = setting
+    config = run.config.copy_and_resolve_references()
+    config.unlock()
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    size = run.tokenizer.vocab_size
+    return fit_evaluation(config, programs, run.params, data, parallel, size)
+
+
+def test_a_budget_takes_fewer_samples_at_once_with_the_same_numbers(setting):
+    run, programs, data, parallel = setting
+    free = fitted(setting, evaluation__iw_samples=200)
+    assert free.iw_chunk == 200
+    whole = free.needs["importance weights, 200 samples at once"].total
+    tight = fitted(setting, evaluation__iw_samples=200, training__memory_gb=0.5 * whole / 2**30)
+    (memory,) = [m for name, m in tight.needs.items() if name.startswith("importance")]
+    assert 1 < tight.iw_chunk < 200 and memory.total <= 0.5 * whole
+    results = []
+    for chunk in (free.iw_chunk, tight.iw_chunk):
+        settings = EvaluationSettings(iw_samples=200, iw_chunk=chunk)
+        split, key = split_batches(run.config, data, "test", parallel), jax.random.key(0)
+        results.append(evaluate(programs, run.params, split, key=key, settings=settings)[0])
+    np.testing.assert_allclose(results[1]["iw_nll"], results[0]["iw_nll"], rtol=1e-6)
+
+
+def test_a_budget_that_not_one_sample_keeps_to_is_refused(setting):
+    with pytest.raises(UserError, match="even 1 importance sample at once needs .* lower") as e:
+        fitted(setting, training__memory_gb=1e-6)
+    assert "\n" not in str(e.value)
+
+
+def test_fewer_samples_are_those_of_a_run_with_so_many(setting):
+    run, programs, data, parallel = setting
+    split, key = split_batches(run.config, data, "test", parallel), jax.random.key(0)
+
+    def numbers(samples: int, tolerance: float):
+        settings = EvaluationSettings(
+            iw_samples=samples, iw_chunk=30, iw_tolerance=tolerance, iw_sentences=20
+        )
+        return evaluate(programs, run.params, split, key=key, settings=settings)[0]
+
+    adaptive, plain = numbers(300, 100.0), numbers(100, 0.0)
+    assert adaptive["iw_samples"] == 100 and adaptive["iw_remaining"]["samples"] == 300
+    np.testing.assert_allclose(adaptive["iw_nll"], plain["iw_nll"], rtol=1e-6)
+    assert adaptive["k_curve"]["k"] == plain["k_curve"]["k"]
+    assert "iw_remaining" not in plain
+    truth = numbers(300, 0.0)
+    change = adaptive["iw_remaining"]
+    missed = adaptive["iw_nll"] - truth["iw_nll"] - change["nll"]
+    assert abs(missed) < 4 * change["error"] + 1e-6
