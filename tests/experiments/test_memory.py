@@ -30,7 +30,7 @@ arguments = jnp.ones((10000, 64)), jnp.ones((64, 8000))
 compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arguments).compile()
 lines = []
 before = in_use()
-one = MODES["jit"](jax.devices()[:1])
+one = MODES["jit"](jax.devices()[:1], 1)
 predicted = forecast({"gradient": program_memory(compiled)}, one, lines.append)
 jax.block_until_ready(compiled(*arguments))
 print(json.dumps([before.now, predicted, in_use().peak, lines]))
@@ -63,7 +63,7 @@ def test_a_run_says_both(finished):
 def setting(finished):
     run = load_run(finished.workdir)
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
-    parallel = MODES["jit"](jax.devices()[:1])
+    parallel = MODES["jit"](jax.devices()[:1], 1)
     return (
         run,
         make_programs(run.model, parallel.compile_evaluation, parallel.shard),
@@ -119,6 +119,10 @@ def test_fewer_samples_are_those_of_a_run_with_so_many(setting):
     assert adaptive["k_curve"]["k"] == plain["k_curve"]["k"]
     assert "iw_remaining" not in plain
     truth = numbers(300, 0.0)
+    # No tolerance is that tight: block after block, each with the next samples.
+    in_blocks = numbers(300, 1e-12)
+    assert in_blocks["iw_samples"] == 300 and "iw_remaining" not in in_blocks
+    np.testing.assert_allclose(in_blocks["iw_nll"], truth["iw_nll"], rtol=1e-6)
     change = adaptive["iw_remaining"]
     missed = adaptive["iw_nll"] - truth["iw_nll"] - change["nll"]
     assert abs(missed) < 4 * change["error"] + 1e-6
