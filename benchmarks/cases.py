@@ -7,8 +7,9 @@ import numpy as np
 
 from benchmarks.sizes import SIZES, Size, flops
 
-INNER_UPDATES = 20  # per decoder update, where the inner loop is timed
-EPOCH_STEPS, EPOCH_INNER = 4, 30  # 30: two windows, the least that the stop rule allows
+JOINT_STEPS = 4  # dispatched together, as the training loop does
+INNER_UPDATES = 10  # per decoder update, where the inner loop is timed
+EPOCH_STEPS, EPOCH_INNER = 2, 30  # 30: two windows, the least that the stop rule allows
 SAMPLES, IW_SENTENCES = 500, 2
 GREEDY_SENTENCES, BEAM_SENTENCES, BEAM = 1_000, 100, 10
 
@@ -45,7 +46,7 @@ def operations(case: Case) -> float | None:
     """Floating-point operations of one run, or None where they are not counted."""
     size = SIZES[case.size]
     if case.kind == "joint":
-        return flops(size, "joint", sentences=size.batch_size)
+        return JOINT_STEPS * flops(size, "joint", sentences=size.batch_size)
     if case.kind == "inner":
         inner = flops(size, "inner", sentences=size.batch_size)
         return INNER_UPDATES * inner + flops(size, "joint", sentences=size.batch_size)
@@ -77,7 +78,7 @@ def prepare(case: Case, contestant: str) -> Run:
         from benchmarks import jvae_cases as of
 
         builders: dict[str, Callable[[], Run]] = {
-            "joint": lambda: of.joint(size),
+            "joint": lambda: of.joint(size, JOINT_STEPS),
             "inner": lambda: of.inner(size, INNER_UPDATES),
             "epoch": lambda: of.epoch(size, *ragged(size), EPOCH_STEPS, EPOCH_INNER),
             "iw": lambda: of.iw(size, IW_SENTENCES, SAMPLES),
@@ -89,7 +90,7 @@ def prepare(case: Case, contestant: str) -> Run:
 
         full = contestant == "torch-full"
         builders = {
-            "joint": lambda: th.joint(size),
+            "joint": lambda: th.joint(size, JOINT_STEPS),
             "inner": lambda: th.inner(size, INNER_UPDATES, full=full),
             "epoch": lambda: th.epoch(size, *ragged(size), EPOCH_STEPS, EPOCH_INNER),
             "iw": lambda: th.iw(size, IW_SENTENCES, SAMPLES, chunk=int(contestant[6:] or 0)),

@@ -86,10 +86,11 @@ class Training:
         jax.block_until_ready(self.state)
 
 
-def joint(size: Size) -> Callable[[], None]:
-    """One joint step."""
+def joint(size: Size, steps: int) -> Callable[[], None]:
+    """Joint steps."""
     tokens = random_tokens(size, NUM_SENTENCES, 0)
-    return Training(size, tokens, np.full(len(tokens), size.length), None).run
+    training = Training(size, tokens, np.full(len(tokens), size.length), None)
+    return partial(training.run, steps)
 
 
 def inner(size: Size, updates: int) -> Callable[[], None]:

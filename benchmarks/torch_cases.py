@@ -76,10 +76,15 @@ def _rows(size: Size, number: int) -> list[torch.Tensor]:
     return list(tokens.split(size.batch_size))
 
 
-def joint(size: Size) -> Callable[[], None]:
-    """One joint step."""
-    training, tokens = Training(size), _rows(size, 1)[0]
-    return lambda: training.joint(tokens)
+def joint(size: Size, steps: int) -> Callable[[], None]:
+    """Joint steps."""
+    training, rows = Training(size), _rows(size, steps)
+
+    def run() -> None:
+        for tokens in rows:
+            training.joint(tokens)
+
+    return run
 
 
 def inner(size: Size, updates: int, *, full: bool) -> Callable[[], None]:

@@ -6,9 +6,38 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.monitoring
 
 # mallopt's names for its parameters (malloc.h); the two limits' largest value.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX, _NEVER = -1, -4, -8, 2**31 - 1
+
+
+class Compilations:
+    """Counts the programs that JAX compiles within a block, and the seconds that this takes.
+
+    Attributes:
+      programs: compiled, or loaded from the cache.
+      seconds: tracing, lowering and compiling (or loading) them.
+    """
+
+    def __init__(self) -> None:
+        self.programs = 0
+        self.seconds = 0.0
+
+    def _note(self, event: str, seconds: float, **_: object) -> None:
+        if event.startswith("/jax/core/compile/"):
+            self.seconds += seconds
+            self.programs += event.endswith("/backend_compile_duration")
+
+    def __enter__(self) -> "Compilations":
+        jax.monitoring.register_event_duration_secs_listener(self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        jax.monitoring.unregister_event_duration_listener(self._note)
+
+    def __str__(self) -> str:
+        return f"{self.programs} programs compiled or loaded in {self.seconds:.1f} s"
 
 
 def prepare_process() -> None:

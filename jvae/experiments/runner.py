@@ -7,6 +7,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +34,7 @@ from jvae.experiments.config import (
 )
 from jvae.experiments.job import make_job, split_batches
 from jvae.experiments.memory import fit_evaluation, forecast, measured
-from jvae.experiments.process import prepare_process
+from jvae.experiments.process import Compilations, prepare_process
 from jvae.experiments.setup import (
     RESULTS,
     TOKENIZER,
@@ -66,10 +67,21 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     prepare_process()
     options = config.training
     join_processes(options.coordinator, options.num_processes, options.process_id)
-    first = jax.process_index() == 0
-    if not first:  # of several processes the first speaks, and writes all but its checkpoints' part
+    if jax.process_index() != 0:
+        # Of several processes the first speaks, and writes all but its checkpoints' part.
         console = Console(quiet=True)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with Compilations() as compilations:
+        results = _run(config, workdir, console, say)
+    say(f"\n{time.monotonic() - start:.0f} s in all; {compilations}; everything is in {workdir}")
+    return results
+
+
+def _run(
+    config: ConfigDict, workdir: Path, console: Console, say: Callable[[str], None]
+) -> dict[str, Any]:
+    options = config.training
+    first = jax.process_index() == 0
     devices = choose_devices(options.num_devices or None)
     parallel = MODES[options.parallel](devices, options.vocab_shards)
     if first:
@@ -138,7 +150,6 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
     say(measured(predicted))
     if scratch:
         scratch.cleanup()
-    say(f"\n{time.monotonic() - start:.0f} s in all; everything is in {workdir}")
     return results
 
 

@@ -1,0 +1,34 @@
+"""What is compiled, and when."""
+
+import io
+
+import jax.monitoring
+from rich.console import Console
+
+from jvae.experiments.runner import run
+from tests.experiments.conftest import tiny_config
+
+
+def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
+    config = tiny_config(train, data__max_buckets=3)
+    config.training.epochs = 4
+    config.training.aggressive_epochs = 2  # also not when the phase ends
+    shown = io.StringIO()
+
+    def note(event: str, seconds: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            shown.write("(compiled)\n")
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        run(config, tmp_path / "run", Console(file=shown, width=120))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    lines = shown.getvalue().splitlines()
+    ends = [number for number, line in enumerate(lines) if line.startswith("epoch ")]
+    assert len(ends) == 4
+    assert lines[: ends[0]].count("(compiled)") > 5  # they are seen
+    assert "(compiled)" not in lines[ends[0] : ends[3]]
+
+    compiled = lines.count("(compiled)")
+    assert f" {compiled} programs compiled or loaded in " in lines[-1]
