@@ -168,6 +168,78 @@ def posterior_mean_space(
     _save(figure, path)
 
 
+def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: PathLike) -> None:
+    """Reconstruction against KL, a point a run; on a dashed line the ELBO is the same.
+
+    Args:
+      points: method -> (KL, rec) of each run, nats per sentence.
+      path: of the PNG.
+
+    Source: Alemi et al. 2018, Fixing a Broken ELBO, figure 1.
+    """
+    figure = _figure(width=6.4, height=4.4)
+    ax = figure.subplots()
+    rates = [kl for runs in points.values() for kl, _ in runs]
+    for number, (name, runs) in enumerate(points.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], "os^D"[number // len(COLOURS) % 4]
+        ax.scatter(*zip(*runs, strict=True), s=40, c=colour, marker=marker, label=name, zorder=2)
+    span = np.array([0.0, 1.1 * max([*rates, 1.0])])
+    for total in {round(kl + rec) for runs in points.values() for kl, rec in runs}:
+        ax.plot(span, total - span, color="0.8", lw=0.8, ls="--", zorder=1)
+    ax.set_xlim(*(span - [0.03 * span[1], 0]))
+    if points:
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    _label(ax, "rate: KL (nats per sentence)", "distortion: rec (nats per sentence)")
+    _save(figure, path)
+
+
+def method_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: PathLike) -> None:
+    """Validation -ELBO, KL, mutual information and active units of several methods over epochs.
+
+    Args:
+      histories: method -> one dictionary an epoch, as for `training_curves`.
+      path: of the PNG.
+    """
+    figure = _figure(width=10.0, height=6.0)
+    axes = figure.subplots(2, 2, sharex=True)
+    panels = (("elbo", "-ELBO"), ("kl", "KL"), ("mi", "mutual information"), ("au", "active units"))
+    for ax, (key, title) in zip(axes.ravel(), panels, strict=True):
+        sign = -1 if key == "elbo" else 1
+        for number, (name, history) in enumerate(histories.items()):
+            rows = [row for row in history if row.get(key) is not None]
+            ax.plot(
+                [row["epoch"] for row in rows],
+                [sign * row[key] for row in rows],
+                color=COLOURS[number % len(COLOURS)],
+                ls=("-", "--", ":")[number // len(COLOURS) % 3],
+                label=name,
+            )
+        ax.set_title(title)
+        _label(ax, "epoch", "units" if key == "au" else "nats per sentence")
+    axes[0, 1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    _save(figure, path)
+
+
+def kl_heat_map(history: Sequence[Mapping[str, Any]], path: PathLike) -> None:
+    """The validation KL of each dimension (rows) over epochs (columns).
+
+    Args:
+      history: one dictionary an epoch, with `epoch` and `kl_per_dim` `[L]`, nats per sentence.
+      path: of the PNG.
+    """
+    rows = [row for row in history if row.get("kl_per_dim")]
+    values = np.array([row["kl_per_dim"] for row in rows]).T
+    values = values[np.argsort(-values[:, -1])]
+    figure = _figure(width=7.0, height=1.6 + 0.09 * len(values))
+    ax = figure.subplots()
+    epochs = [row["epoch"] for row in rows]
+    extent = (min(epochs) - 0.5, max(epochs) + 0.5, len(values) - 0.5, -0.5)
+    drawn = ax.imshow(values, aspect="auto", cmap="viridis", extent=extent, vmin=0)
+    figure.colorbar(drawn, ax=ax, label="KL (nats)")
+    _label(ax, "epoch", "dimension, by last KL")
+    _save(figure, path)
+
+
 def _figure(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

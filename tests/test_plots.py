@@ -34,6 +34,13 @@ PICTURES = {
     "map with labels": lambda path: plots.latent_map(MEANS, path, labels=np.arange(300) % 11),
     "map of a collapsed model": lambda path: plots.latent_map(np.zeros((20, 3)), path),
     "map of one dimension": lambda path: plots.latent_map(MEANS[:, :1], path),
+    "rate and distortion": lambda path: plots.rate_distortion(
+        {"vae": [(0.1, 36.0), (0.2, 35.9)], "aggressive": [(2.0, 34.5)]}, path
+    ),
+    "methods": lambda path: plots.method_curves({"a": _history(4), "lm": [{"epoch": 1}]}, path),
+    "kl over training": lambda path: plots.kl_heat_map(
+        [{"epoch": e, "kl_per_dim": [0.1 * e, 0.2, 0.0]} for e in range(1, 5)], path
+    ),
     "posterior means": lambda path: plots.posterior_mean_space(
         [(f"epoch {e}", MEANS[:, 0], e * MEANS[:, 0] / 5) for e in range(6)], path
     ),
@@ -48,6 +55,13 @@ def test_every_picture_is_a_png_with_something_in_it(draw, tmp_path):
     pixels = imread(tmp_path / "picture.png")
     assert min(pixels.shape[:2]) > 200
     assert pixels[..., :3].std() > 0.01
+
+
+def test_the_heat_map_has_the_largest_dimension_on_top(monkeypatch):
+    history = [{"epoch": e, "kl_per_dim": [0.0, 1.0 * e, 0.5]} for e in (1, 2, 3)]
+    figure = _figure(monkeypatch, lambda path: plots.kl_heat_map(history, path))
+    drawn = figure.axes[0].images[0].get_array()
+    np.testing.assert_array_equal(drawn, [[1, 2, 3], [0.5, 0.5, 0.5], [0, 0, 0]])
 
 
 def _figure(monkeypatch, draw):

@@ -158,6 +158,7 @@ def training_figures(terms: PosteriorTerms, mi_batch_size: int) -> dict[str, Any
         "elbo": float(-(terms.rec + kl).mean(dtype=np.float64)),
         "rec": float(terms.rec.mean(dtype=np.float64)),
         "kl": float(kl.mean()),
+        "kl_per_dim": terms.kl.mean(axis=0, dtype=np.float64).tolist(),
         "mi": 0.0,
         "au": 0,
     }

@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Parses and runs one subcommand."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["compare"]:  # it trains: its flags are those of an experiment
+        from jvae.experiments import compare
+
+        sys.argv = ["jvae compare", *words[1:]]
+        compare.main()
     arguments = _parser().parse_args(argv)
     guarded(lambda: arguments.act(arguments))
 

@@ -18,14 +18,24 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 SPLITS = ("train", "valid", "test")
 
 
-def main(experiment_file: str, *, text_files: bool = False) -> None:
+Act = Callable[[ConfigDict, Path, Console], object]
+
+
+def main(
+    experiment_file: str, *, text_files: bool = False, act: Act | None = None, prefix: str = ""
+) -> None:
     """Runs an experiment from `sys.argv`.
 
     Args:
       experiment_file: a module with `get_config()`, the default of `--config`.
       text_files: whether `--train`, `--valid` and `--test` name files of sentences.
+      act: (configuration, run directory, console) -> None; by default it trains and evaluates.
+      prefix: of the default run directory's name.
     """
-    app.run(lambda argv: _run(argv, text_files), flags_parser=_parser(experiment_file, text_files))
+    app.run(
+        lambda argv: _run(text_files, act, prefix),
+        flags_parser=_parser(experiment_file, text_files),
+    )
 
 
 def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], list[str]]:
@@ -104,7 +114,7 @@ def _flag_error(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _run(argv: list[str], text_files: bool) -> None:
+def _run(text_files: bool, act: Act | None, prefix: str) -> None:
     from jvae.experiments.runner import run  # after the flags: a misspelt one answers at once
 
     config: ConfigDict = flags.FLAGS.config
@@ -112,8 +122,8 @@ def _run(argv: list[str], text_files: bool) -> None:
         for split in SPLITS:
             if flags.FLAGS[split].value:
                 config.data[split] = flags.FLAGS[split].value
-    workdir = flags.FLAGS.workdir or f"runs/{config.data.name}"
-    guarded(lambda: run(config, Path(workdir), Console()))
+    workdir = flags.FLAGS.workdir or f"runs/{prefix}{config.data.name}"
+    guarded(lambda: (act or run)(config, Path(workdir), Console()))
 
 
 def guarded(action: Callable[[], object]) -> None:

@@ -24,9 +24,9 @@ class Compilations:
         self.programs = 0
         self.seconds = 0.0
 
-    def _note(self, event: str, seconds: float, **_: object) -> None:
+    def _note(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
-            self.seconds += seconds
+            self.seconds += duration_secs
             self.programs += event.endswith("/backend_compile_duration")
 
     def __enter__(self) -> "Compilations":
@@ -51,6 +51,9 @@ def _use_compilation_cache() -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         root = os.environ.get("JVAE_CACHE_DIR") or Path.home() / ".cache" / "jvae"
         jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        # Many programs are small: by default, below a second each, they would be compiled anew.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
 def keep_freed_memory() -> None:

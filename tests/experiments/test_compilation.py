@@ -15,7 +15,7 @@ def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
     config.training.aggressive_epochs = 2  # also not when the phase ends
     shown = io.StringIO()
 
-    def note(event: str, seconds: float, **_: object) -> None:
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             shown.write("(compiled)\n")
 

@@ -7,6 +7,7 @@ import pytest
 
 from jvae.errors import UserError
 from jvae.generation import beam_search, greedy, sample, truncate
+from jvae.generation.decoding import likeliest
 from jvae.types import BOS, EOS, PAD, UNK
 from jvae.vae import Decoder
 
@@ -269,3 +270,9 @@ def test_options_out_of_range_are_refused(options):
 def test_beam_options_out_of_range_are_refused(options):
     with pytest.raises(UserError, match=list(options)[-1]):
         beam_search(TABULAR, _params(0), _latents(0, 2), max_length=LENGTH, **options)
+
+
+def test_the_likeliest_token_is_the_argmax_and_of_equal_ones_the_first():
+    logits = np.random.default_rng(0).integers(-3, 3, (50, 20)).astype(np.float32)  # many ties
+    logits[0, :] = -np.inf
+    np.testing.assert_array_equal(likeliest(jnp.asarray(logits))[1:], np.argmax(logits, -1)[1:])

@@ -1,0 +1,120 @@
+"""Which remedy helps on my corpus? Several methods, one corpus, one evaluation, one report.
+
+    python -m jvae.experiments.compare --methods=vae,anneal,cyclical,aggressive --seeds=0,1
+    jvae compare --train=my.txt --methods=vae,aggressive
+
+Each method and seed is a run of its own below the run directory, which the same command resumes
+or, once it is finished, reads. A language model (the same decoder without a latent) and an
+autoencoder are always trained too: every number stands between them. The default is the quick
+chitchat recipe; `--config.training.max_batches=0 --config.data.max_length=0` for the whole corpus.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from jvae.errors import UserError
+from jvae.experiments import chitchat
+from jvae.experiments.command import main as command_line
+from jvae.experiments.methods import METHODS, choose, configure
+
+_METHODS = flags.DEFINE_list(
+    "methods", ["vae", "anneal", "cyclical", "aggressive"], f"of {', '.join(METHODS)}"
+)
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
+
+
+def get_config() -> ConfigDict:
+    """The quick chitchat recipe, of which each method changes its own fields."""
+    return chitchat.get_config()
+
+
+def compare(
+    base: ConfigDict, methods: list[str], seeds: list[int], workdir: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Trains and evaluates every method with every seed, and writes the report.
+
+    Returns:
+      One dictionary a run: "method", "seed", "folder", and "results" and "history" or "error".
+
+    Raises:
+      UserError: a method is unknown, the base configuration or the data is at fault.
+      jvae.training.loop.Interrupted: on a signal, after a checkpoint; the same call goes on.
+    """
+    from jvae.experiments import compare_report
+    from jvae.experiments.config import check
+    from jvae.experiments.runner import make_workdir
+
+    names = choose(methods)
+    for name in names:  # what a method cannot do is said before hours of training
+        check(configure(base, name, seeds[0]))
+    make_workdir(workdir)
+    outcomes = []
+    for seed in seeds:
+        for name in names:
+            outcomes.append(_outcome(configure(base, name, seed), name, seed, workdir, console))
+            console.print(compare_report.line(outcomes[-1]), highlight=False, soft_wrap=True)
+    if all("error" in outcome for outcome in outcomes):
+        raise UserError(f"every method failed; the first: {outcomes[0]['error']}")
+    compare_report.write(outcomes, workdir, console)
+    return outcomes
+
+
+def _outcome(
+    config: ConfigDict, name: str, seed: int, workdir: Path, console: Console
+) -> dict[str, Any]:
+    """One run, trained or read; a method that fails does not end the others."""
+    import jax
+
+    from jvae.experiments.runner import run
+    from jvae.experiments.setup import RESULTS
+    from jvae.training.logs import read_metrics
+
+    folder = workdir / name / f"seed-{seed}"
+    outcome: dict[str, Any] = {"method": name, "seed": seed, "folder": str(folder)}
+    try:
+        if not _is_finished(folder, config):
+            folder.mkdir(parents=True, exist_ok=True)
+            console.print(f"{name}, seed {seed}: {METHODS[name].about}", highlight=False)
+            with open(folder / "output.txt", "a", encoding="utf-8") as shown:
+                run(config, folder, Console(file=shown, width=120))
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        return outcome | {"results": results, "history": read_metrics(folder)}
+    except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        return outcome | {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+
+
+def _is_finished(folder: Path, config: ConfigDict) -> bool:
+    from jvae.experiments.setup import CONFIG, RESULTS
+
+    try:
+        stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (folder / RESULTS).exists() and stored == json.loads(json.dumps(config.to_dict()))
+
+
+def _seeds() -> list[int]:
+    try:
+        return [int(seed) for seed in _SEEDS.value]
+    except ValueError:
+        raise UserError(f"--seeds={','.join(_SEEDS.value)}: these are not whole numbers") from None
+
+
+def main() -> None:
+    """From the command line."""
+
+    def act(config: ConfigDict, workdir: Path, console: Console) -> None:
+        if config.data.train:
+            config.data.name = "text"
+        compare(config, _METHODS.value, _seeds(), workdir, console)
+
+    command_line(__file__, text_files=True, act=act, prefix="compare-")
+
+
+if __name__ == "__main__":
+    main()

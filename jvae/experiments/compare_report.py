@@ -1,0 +1,246 @@
+"""What a comparison shows: one table, pictures, a page of HTML that needs nothing else, advice."""
+
+import base64
+import html
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jvae import plots
+from jvae.experiments.methods import CEILING, FLOOR, METHODS
+from jvae.experiments.report import save_results
+from jvae.training.logs import write_atomically
+
+Outcome = dict[str, Any]
+TABLE, PAGE = "comparison.json", "report.html"
+
+
+class Column(NamedTuple):
+    """A column of the table.
+
+    Attributes:
+      name: its head.
+      value: outcome -> figure, or None where the model defines none.
+      digits: after the point.
+      reads: what the figure should look like.
+    """
+
+    name: str
+    value: Callable[[Outcome], float | None]
+    digits: int
+    reads: str
+
+
+def _result(*path: str) -> Callable[[Outcome], float | None]:
+    def value(outcome: Outcome) -> float | None:
+        found = outcome["results"]
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    return value
+
+
+def _seconds(outcome: Outcome) -> float:
+    return sum(record["seconds"] for record in outcome["history"])
+
+
+def _seconds_to_best(outcome: Outcome) -> float:
+    best = outcome["results"]["best_epoch"]
+    return sum(record["seconds"] for record in outcome["history"] if record["epoch"] <= best)
+
+
+COLUMNS = (
+    Column("IW-NLL", _result("iw_nll"), 2, "nats per sentence; at or below the language model's"),
+    Column("PPL", _result("ppl_iw"), 1, "of IW-NLL, per predicted token"),
+    Column("-ELBO", lambda o: _negative(_result("elbo")(o)), 2, "close to IW-NLL"),
+    Column("rec", _result("rec"), 2, "between the language model's NLL and the autoencoder's"),
+    Column("KL", _result("kl"), 2, "above 0: what the encoder says about a sentence"),
+    Column("MI", _result("mi_corpus", "value"), 2, "close to KL: what z tells sentences apart by"),
+    Column("AU", _result("au"), 1, "many of the latent's dimensions"),
+    Column("s", _seconds, 0, "seconds of training"),
+    Column("s to best", _seconds_to_best, 0, "until the epoch that is reported"),
+)
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def line(outcome: Outcome) -> str:
+    """A finished run in one line."""
+    head = f"{outcome['method']}, seed {outcome['seed']}:"
+    if "error" in outcome:
+        return f"{head} failed: {outcome['error']}"
+    figures = [(column, column.value(outcome)) for column in COLUMNS[:-1]]
+    shown = [f"{c.name} {value:.{c.digits}f}" for c, value in figures if value is not None]
+    return f"{head} {'  '.join(shown)}"
+
+
+def by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """The runs that succeeded, of each method that has any."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if "error" not in outcome:
+            groups.setdefault(outcome["method"], []).append(outcome)
+    return groups
+
+
+def cell(column: Column, runs: Sequence[Outcome]) -> str:
+    """Mean over seeds ± standard deviation; for one seed's NLL ± standard error over sentences."""
+    values = [value for run in runs if (value := column.value(run)) is not None]
+    if not values:
+        return ""
+    text = f"{statistics.mean(values):.{column.digits}f}"
+    if len(values) > 1:
+        return f"{text} ± {statistics.stdev(values):.{column.digits}f}"
+    if column.name == "IW-NLL":
+        return f"{text} ± {runs[0]['results']['iw_nll_se']:.{column.digits}f}"
+    return text
+
+
+def verdicts(runs: Sequence[Outcome]) -> str:
+    """The verdict on z, of each seed if they differ."""
+    labels = [run["results"].get("verdict", {}).get("label", "") for run in runs]
+    return labels[0] if len(set(labels)) == 1 else ", ".join(labels)
+
+
+def recommendation(outcomes: Sequence[Outcome]) -> str:
+    """Which method to take, and why: the lowest IW-NLL among those that use z with every seed."""
+    groups = by_method(outcomes)
+    judged = {name: runs for name, runs in groups.items() if name not in (FLOOR, CEILING)}
+    used = {name: runs for name, runs in judged.items() if verdicts(runs) == "used"}
+    if not judged:
+        return "No method but floor and ceiling finished: there is nothing to recommend."
+    if not used:
+        best = max(judged, key=lambda name: _mean(judged[name], "kl"))
+        return (
+            f"No method made z used with every seed. {best} comes closest, with a KL of "
+            f"{_mean(judged[best], 'kl'):.2f} nats: train longer, or try other methods."
+        )
+    best = min(used, key=lambda name: _mean(used[name], "iw_nll"))
+    nll = _mean(used[best], "iw_nll")
+    words = [
+        f"Take {best}: of {len(judged)} methods {len(used)} make z used with every seed, and of "
+        f"these it has the lowest IW-NLL, {nll:.2f} nats per sentence at a KL of "
+        f"{_mean(used[best], 'kl'):.2f}."
+    ]
+    # The same sentences are weighed by all: the error of a difference is below this.
+    error = max(_mean(used[best], "iw_nll_se"), 1e-9)
+    near = [n for n in used if n != best and _mean(used[n], "iw_nll") - nll < 2 * 2**0.5 * error]
+    if near:
+        words.append(f"By IW-NLL alone it cannot be told from {', '.join(near)}.")
+    if FLOOR in groups:
+        difference = nll - _mean(groups[FLOOR], "iw_nll")
+        than = "more" if difference > 0 else "less"
+        words.append(f"That is {abs(difference):.2f} nats {than} than the language model's.")
+    words.append(f"Its configuration: {used[best][0]['folder']}/config.json")
+    return " ".join(words)
+
+
+def _mean(runs: Sequence[Outcome], key: str) -> float:
+    return statistics.mean(run["results"][key] for run in runs)
+
+
+def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
+    """Prints the table and the advice, and writes them with pictures and sentences."""
+    groups, advice = by_method(outcomes), recommendation(outcomes)
+    failures = [outcome for outcome in outcomes if "error" in outcome]
+    table = Table(box=box.SIMPLE)
+    for name in ("method", *(column.name for column in COLUMNS), "z"):
+        table.add_column(name, justify="left" if name in ("method", "z") else "right")
+    for name, runs in groups.items():
+        table.add_row(name, *(cell(column, runs) for column in COLUMNS), verdicts(runs))
+    console.print(table)
+    for outcome in failures:
+        console.print(line(outcome), highlight=False, soft_wrap=True)
+    console.print(advice, highlight=False, soft_wrap=True)
+
+    pictures = workdir / "plots"
+    pictures.mkdir(exist_ok=True)
+    histories = {name: runs[0]["history"] for name, runs in groups.items()}
+    plots.method_curves(histories, pictures / "curves.png")
+    points = {
+        name: [(run["results"]["kl"], run["results"]["rec"]) for run in runs]
+        for name, runs in groups.items()
+        if all("kl" in run["results"] for run in runs)
+    }
+    plots.rate_distortion(points, pictures / "rate_distortion.png")
+    shown = {"Rate and distortion": "rate_distortion.png", "Over training": "curves.png"}
+    for name, history in histories.items():
+        if any("kl_per_dim" in record and record["kl_per_dim"] for record in history):
+            plots.kl_heat_map(history, pictures / f"kl_{name}.png")
+            shown[f"KL of each dimension over training, {name}"] = f"kl_{name}.png"
+    write_atomically(workdir / PAGE, _page(groups, failures, advice, pictures, shown))
+    save_results(workdir, {"runs": list(outcomes), "recommendation": advice}, TABLE)
+    console.print(f"everything is in {workdir}: open {PAGE}", highlight=False, soft_wrap=True)
+
+
+def _page(
+    groups: dict[str, list[Outcome]],
+    failures: Sequence[Outcome],
+    advice: str,
+    pictures: Path,
+    shown: dict[str, str],
+) -> str:
+    head = "".join(f"<th title='{html.escape(c.reads)}'>{c.name}</th>" for c in COLUMNS)
+    rows = "".join(
+        f"<tr><td>{name}</td>"
+        + "".join(f"<td>{cell(column, runs)}</td>" for column in COLUMNS)
+        + f"<td>{verdicts(runs)}</td></tr>"
+        for name, runs in groups.items()
+    )
+    legend = "".join(f"<li><b>{c.name}</b>: {html.escape(c.reads)}</li>" for c in COLUMNS)
+    methods = "".join(
+        f"<li><b>{name}</b>: {html.escape(METHODS[name].about)}</li>" for name in groups
+    )
+    failed = "".join(f"<p>{html.escape(line(outcome))}</p>" for outcome in failures)
+    images = "".join(
+        f"<h2>{html.escape(title)}</h2><img alt='{html.escape(title)}' src='data:image/png;base64,"
+        f"{base64.b64encode((pictures / name).read_bytes()).decode()}'>"
+        for title, name in shown.items()
+    )
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>jvae compare</title>
+<style>body{{font:15px/1.5 sans-serif;max-width:75em;margin:2em auto;padding:0 1em}}
+table{{border-collapse:collapse}}td,th{{padding:.2em .7em;text-align:right;vertical-align:top}}
+td:first-child,th:first-child,.words td{{text-align:left}}tr+tr{{border-top:1px solid #ddd}}
+img{{max-width:100%}}</style>
+<h1>Methods compared</h1><p>{html.escape(advice)}</p>{failed}
+<table><tr><th>method</th>{head}<th>z</th></tr>{rows}</table>
+<p>Nats per sentence; ± is the standard deviation over seeds, or with one seed the standard error of
+IW-NLL over sentences.</p><ul>{legend}</ul><ul>{methods}</ul>{images}
+<h2>Sentences</h2>{_sentences(groups)}</html>
+"""
+
+
+def _sentences(groups: dict[str, list[Outcome]]) -> str:
+    """Samples, reconstructions and interpolations of all methods, side by side."""
+    examples = {name: runs[0]["results"].get("examples", {}) for name, runs in groups.items()}
+    parts = []
+    for title, key in (("From the prior", "prior_sampled"), ("Interpolated", "interpolation")):
+        columns = {}
+        for name, of_method in examples.items():
+            found = of_method.get(key, [])
+            columns[name] = found["sentences"] if isinstance(found, dict) else found
+        parts.append(_side_by_side(title, {name: c for name, c in columns.items() if c}))
+    pairs = {name: e["reconstructions"] for name, e in examples.items() if "reconstructions" in e}
+    if pairs:
+        first = next(iter(pairs.values()))
+        columns = {"sentence": [pair["sentence"] for pair in first]}
+        columns |= {name: [p["reconstruction"] for p in found] for name, found in pairs.items()}
+        parts.append(_side_by_side("Reconstructed", columns))
+    return "".join(parts)
+
+
+def _side_by_side(title: str, columns: dict[str, list[str]]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"
+        for row in zip(*columns.values(), strict=False)
+    )
+    return f"<h3>{title}</h3><table class='words'><tr>{head}</tr>{rows}</table>"

@@ -1,0 +1,86 @@
+"""Training methods by name, as differences from a base configuration, for comparisons."""
+
+import difflib
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jvae.errors import UserError
+
+
+class Method(NamedTuple):
+    """A way to train.
+
+    Attributes:
+      about: what it is, in a few words.
+      fields: dotted name of a configuration's field -> value.
+    """
+
+    about: str
+    fields: dict[str, Any]
+
+
+# Each is the base's basic training but for what it names. Epochs are left to the base.
+_BASIC = {"training.aggressive": False, "objective.kl_schedule": "constant"}
+FLOOR, CEILING = "lm", "ae"  # what the others are to be seen between
+METHODS: dict[str, Method] = {
+    FLOOR: Method(
+        "the same decoder without a latent: the likelihood to beat", {"model.mode": "lm"}
+    ),
+    CEILING: Method(
+        "the same network without KL and noise: the best reconstruction", {"model.mode": "ae"}
+    ),
+    "vae": Method("no remedy: KL weight 1 throughout", {}),
+    "anneal": Method(
+        "KL weight from 0 to 1 over the first 10 epochs (Bowman et al., 2016)",
+        {"objective.kl_schedule": "linear", "objective.kl_start": 0.0, "objective.kl_epochs": 10.0},
+    ),
+    "cyclical": Method(
+        "four ramps of the KL weight, each in 2.5 epochs (Fu et al., 2019)",
+        {
+            "objective.kl_schedule": "cyclical",
+            "objective.kl_start": 0.0,
+            "objective.kl_epochs": 2.5,
+            "objective.kl_cycles": 4,
+            "objective.kl_ramp": 0.5,
+        },
+    ),
+    "beta": Method(
+        "KL weight 0.5 throughout, evaluated at 1 (Higgins et al., 2017)",
+        {"objective.kl_end": 0.5},
+    ),
+    "aggressive": Method(
+        "the encoder trained ahead of the decoder (He et al., 2019), KL weight as with anneal",
+        {
+            "training.aggressive": True,
+            "objective.kl_schedule": "linear",
+            "objective.kl_start": 0.05,
+            "objective.kl_epochs": 10.0,
+        },
+    ),
+    "word_dropout": Method(
+        "half of the decoder's input words hidden (Bowman et al., 2016)",
+        {"model.word_dropout": 0.5},
+    ),
+}
+
+
+def choose(names: list[str]) -> list[str]:
+    """The methods of a comparison: floor and ceiling first, then the named ones, once each.
+
+    Raises:
+      UserError: one is unknown.
+    """
+    for name in names:
+        if name not in METHODS:
+            near = difflib.get_close_matches(name, METHODS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(f"--methods: {name!r} is unknown: {hint}known are {', '.join(METHODS)}")
+    return list(dict.fromkeys([FLOOR, CEILING, *names]))
+
+
+def configure(base: ConfigDict, name: str, seed: int) -> ConfigDict:
+    """The base's configuration with a method's differences."""
+    config = base.copy_and_resolve_references()
+    config.update_from_flattened_dict(_BASIC | METHODS[name].fields | {"training.seed": seed})
+    return config

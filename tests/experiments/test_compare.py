@@ -1,0 +1,109 @@
+"""Several methods, one report."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from jvae.errors import UserError
+from jvae.experiments import compare as comparison
+from jvae.experiments import compare_report
+from jvae.experiments.methods import METHODS, Method, configure
+from tests.experiments.conftest import tiny_config
+
+
+def outcome(method, seed=0, *, label="used", **results):
+    figures = {"iw_nll": 30.0, "iw_nll_se": 0.1, "elbo": -31.0, "rec": 29.0, "kl": 2.0, "au": 4}
+    figures |= {"best_epoch": 1, "verdict": {"label": label}} | results
+    history = [{"epoch": 1, "seconds": 2.0}, {"epoch": 2, "seconds": 3.0}]
+    found = {"results": figures, "history": history}
+    return {"method": method, "seed": seed, "folder": f"runs/{method}/seed-{seed}"} | found
+
+
+def compare(config, methods, workdir):
+    shown = io.StringIO()
+    console = Console(file=shown, width=150)
+    return comparison.compare(config, methods, [0], workdir, console), shown.getvalue()
+
+
+def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
+    # Its first step leaves the finite numbers.
+    broken = Method("a method that fails", {"training.learning_rate": 1e30})
+    monkeypatch.setitem(METHODS, "broken", broken)
+    config = tiny_config(train, training__epochs=1, training__aggressive=False)
+    outcomes, shown = compare(config, ["broken", "vae"], tmp_path / "runs")
+    assert [o["method"] for o in outcomes] == ["lm", "ae", "broken", "vae"]
+    assert [o["method"] for o in outcomes if "error" in o] == ["broken"]
+    assert "broken, seed 0: failed: the " in shown and "non-finite" in shown
+    of = {o["method"]: o["results"] for o in outcomes if "results" in o}
+    assert "kl" not in of["ae"] and of["lm"]["kl"] == 0 and of["vae"]["kl"] > 0
+
+    page = (tmp_path / "runs" / "report.html").read_text()
+    assert "<script" not in page and "http" not in page  # it needs nothing else
+    assert page.count("data:image/png;base64,") >= 3
+    for name in ("lm", "ae", "vae"):
+        assert f"<td>{name}</td>" in page
+    stored = json.loads((tmp_path / "runs" / "comparison.json").read_text())
+    assert stored["runs"][3]["results"]["iw_nll"] == of["vae"]["iw_nll"]
+    assert stored["recommendation"] in page.replace("&#x27;", "'")
+
+    # The same command again reads what is there, and trains what failed only.
+    trained = []
+
+    def run(config, folder, console):
+        trained.append(folder.parent.name)
+        raise UserError("not again")
+
+    monkeypatch.setattr("jvae.experiments.runner.run", run)
+    again, _ = compare(config, ["broken", "vae"], tmp_path / "runs")
+    assert trained == ["broken"]
+    assert again[3]["results"] == outcomes[3]["results"]
+
+
+def test_each_method_is_a_sound_configuration(train):
+    from jvae.experiments.config import check
+
+    base = tiny_config(train, training__aggressive=False)
+    for name in METHODS:
+        config = configure(base, name, 7)
+        check(config)
+        assert config.training.seed == 7
+        differs = config.to_dict() != configure(base, "vae", 7).to_dict()
+        assert differs == (name != "vae")
+
+
+def test_unknown_methods_are_refused_before_anything_is_trained(train, tmp_path):
+    with pytest.raises(UserError, match="'agressive' is unknown: did you mean 'aggressive'"):
+        compare(tiny_config(train), ["agressive"], tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_recommendation_takes_the_best_likelihood_among_methods_that_use_z():
+    outcomes = [
+        outcome("lm", iw_nll=29.5, label=""),
+        outcome("vae", iw_nll=29.6, kl=0.0, label="collapsed"),
+        outcome("anneal", iw_nll=30.2),
+        outcome("aggressive", iw_nll=30.0),
+        outcome("beta", iw_nll=33.0),
+    ]
+    advice = compare_report.recommendation(outcomes)
+    assert advice.startswith("Take aggressive: of 4 methods 3 make z used")
+    assert "cannot be told from anneal." in advice
+    assert "0.50 nats more than the language model's" in advice
+    assert "runs/aggressive/seed-0/config.json" in advice
+
+    # One seed that fails to use z is enough to pass over a method.
+    outcomes.append(outcome("aggressive", 1, label="collapsed"))
+    assert compare_report.recommendation(outcomes).startswith("Take anneal")
+    assert compare_report.recommendation(outcomes[:2]).startswith("No method made z used")
+    assert compare_report.recommendation(outcomes[:1]).startswith("No method but floor")
+
+
+def test_cells_give_the_spread_over_seeds():
+    first = compare_report.COLUMNS[0]
+    runs = [outcome("vae", 0, iw_nll=30.0), outcome("vae", 1, iw_nll=32.0)]
+    assert compare_report.cell(first, runs) == "31.00 ± 1.41"
+    assert compare_report.cell(first, runs[:1]) == "30.00 ± 0.10"
+    seconds = {c.name: compare_report.cell(c, runs[:1]) for c in compare_report.COLUMNS[-2:]}
+    assert seconds == {"s": "5", "s to best": "2"}
