@@ -60,7 +60,7 @@ def operations(case: Case) -> float | None:
 def ragged(size: Size) -> tuple[np.ndarray, np.ndarray]:
     """Sentences of many lengths around `size.length`: tokens `[N, T + 1]`, lengths `[N]`."""
     rng = np.random.default_rng(3)
-    number = 1024
+    number = 16_384  # so many that PyTorch's batches of one length are full
     lengths = np.clip(rng.gamma(4.0, size.length / 4.0, number).round(), 3, 2 * size.length)
     lengths = lengths.astype(np.int32)
     tokens = rng.integers(4, size.vocab_size, (number, lengths.max() + 1), dtype=np.int32)
