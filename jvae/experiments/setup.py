@@ -26,7 +26,7 @@ from jvae.objectives import init
 from jvae.training import checkpoint
 from jvae.training.logs import write_atomically
 from jvae.training.state import TrainState, create_state
-from jvae.types import Batch, Params
+from jvae.types import Array, Batch, Params
 from jvae.vae import VAE
 
 CONFIG, TOKENIZER, RESULTS = "config.json", "tokenizer.json", "results.json"
@@ -123,9 +123,14 @@ def example_batch() -> Batch:
 
 def initial_state(config: ConfigDict, model: VAE) -> TrainState:
     """The state before the first step, from the run's seed."""
-    params = init(model, example_batch(), key=jax.random.key(config.training.seed))
     optimiser, inner_optimiser = make_optimisers(config)
-    return create_state(params, optimiser, inner_optimiser, aggressive=config.training.aggressive)
+    aggressive = config.training.aggressive
+
+    def create(seed: Array) -> TrainState:
+        params = init(model, example_batch(), key=jax.random.key(seed))
+        return create_state(params, optimiser, inner_optimiser, aggressive=aggressive)
+
+    return jax.jit(create)(config.training.seed)  # one program, not one for each array
 
 
 def fingerprint(text: str) -> str:
