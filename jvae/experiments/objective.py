@@ -46,7 +46,7 @@ def check_objective(config: ConfigDict) -> None:
         why = "objective.kl_schedule = 'cyclical', whose ramps it shapes"
         need("kl_shape", options.kl_shape, cyclical, why)
     unweighted = options.kl_schedule == "constant" and options.kl_end == 1
-    schedule = "objective.kl_schedule = 'constant' and objective.kl_end = 1.0: it has no KL weight"
+    constant = "objective.kl_schedule = 'constant' and objective.kl_end = 1.0: no other weight fits"
     for field, default in (("loss", "elbo"), ("rate_control", ""), ("bound", "elbo")):
         value = options[field]
         if value == default:
@@ -54,8 +54,10 @@ def check_objective(config: ConfigDict) -> None:
         vae = "model.mode = 'vae': elsewhere the KL is 0"
         need(field, value, config.model.mode == "vae", vae)
         if field != "loss":
-            need(field, value, unweighted, schedule + " but its own")
-            need(field, value, options.loss == "elbo", "objective.loss = 'elbo', which it replaces")
+            need(field, value, unweighted, constant)
+            need(
+                field, value, options.loss == "elbo", "objective.loss = 'elbo': it is a loss itself"
+            )
     if options.loss == "free_bits" and options.free_bits_mode == "dimension_batch":
         whole = training.parallel == "jit" and not training.memory_gb
         why = "training.parallel = 'jit' and training.memory_gb = 0: its mean is of a whole batch"
