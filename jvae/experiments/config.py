@@ -11,8 +11,16 @@ from jvae.data import CORPORA, TOKENIZERS
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
 from jvae.errors import UserError
+from jvae.experiments.objective import BOUNDS, GRADIENTS, LOSSES, check_objective
 from jvae.priors import PRIORS
-from jvae.remedies import KL_SCHEDULES, InnerLoop
+from jvae.remedies import (
+    FREE_BITS_FORMS,
+    FREE_BITS_MODES,
+    KL_SCHEDULES,
+    RAMPS,
+    RATE_CONTROLS,
+    InnerLoop,
+)
 from jvae.training.control import ControlSettings
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
@@ -98,8 +106,20 @@ def default_config() -> ConfigDict:
             "kl_epochs": 10.0,  # linear: the ramp; logistic: the midpoint; cyclical: a cycle
             "kl_cycles": 4,  # cyclical
             "kl_ramp": 0.5,  # cyclical: share of a cycle spent rising
+            "kl_shape": "linear",  # cyclical: or cosine, logistic
             "kl_steepness": 0.0025,  # logistic: per step
             "num_samples": 1,  # of z per sentence and update
+            "loss": "elbo",  # or free_bits, capacity; the KL schedule weighs the KL term of each
+            "free_bits": 8.0,  # nats per sentence, over all dimensions
+            "free_bits_mode": "dimension",  # or dimension_batch, total
+            "free_bits_form": "mask",  # or clamp
+            "capacity": 25.0,  # the last target, nats per sentence
+            "capacity_steps": 100_000,  # until then
+            "rate_control": "",  # or minimum_rate, soft_free_bits
+            "rate": 5.0,  # rate_control: nats per sentence
+            "rate_learning_rate": 1e-3,  # minimum_rate: of the multiplier
+            "bound": "elbo",  # or iwae, with num_samples
+            "gradient": "plain",  # of the encoder; elbo: or stl, iwae: or dreg
         }
     )
     config.training = ConfigDict(
@@ -170,6 +190,15 @@ def check(config: ConfigDict) -> None:
     _choose(DECODERS, model.decoder, "model.decoder")
     _choose(PRIORS, model.prior, "model.prior")
     _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
+    objective = config.objective
+    _choose(RAMPS, objective.kl_shape, "objective.kl_shape")
+    _choose(LOSSES, objective.loss, "objective.loss")
+    _choose(FREE_BITS_MODES, objective.free_bits_mode, "objective.free_bits_mode")
+    _choose(dict.fromkeys(FREE_BITS_FORMS), objective.free_bits_form, "objective.free_bits_form")
+    if objective.rate_control:
+        _choose(RATE_CONTROLS, objective.rate_control, "objective.rate_control")
+    _choose(dict.fromkeys(BOUNDS), objective.bound, "objective.bound")
+    _choose(dict.fromkeys(GRADIENTS), objective.gradient, "objective.gradient")
     _choose(OPTIMISERS, training.optimiser, "training.optimiser")
     _choose(OPTIMISERS, training.inner_optimiser, "training.inner_optimiser")
     _choose(MODES, training.parallel, "training.parallel")
@@ -180,7 +209,16 @@ def check(config: ConfigDict) -> None:
     _choose(TOKENIZERS, config.data.tokenizer, "data.tokenizer")
     positive = {
         "model": ("latent_size", "embed_size", "hidden_size"),
-        "objective": ("num_samples", "kl_cycles", "kl_epochs"),
+        "objective": (
+            "num_samples",
+            "kl_cycles",
+            "kl_epochs",
+            "free_bits",
+            "capacity",
+            "capacity_steps",
+            "rate",
+            "rate_learning_rate",
+        ),
         "training": (
             "epochs",
             "batch_size",
@@ -222,6 +260,7 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
     if not 0 <= model.word_dropout <= 1:
         raise UserError(f"model.word_dropout = {model.word_dropout} must be from 0 to 1")
+    check_objective(config)
     if training.memory_gb and training.parallel == "pmap":
         raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
     if training.vocab_shards > 1 and training.parallel == "pmap":
@@ -285,6 +324,7 @@ def make_kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
             "period": steps,
             "cycles": options.kl_cycles,
             "ramp": options.kl_ramp,
+            "shape": options.kl_shape,
             "start": options.kl_start,
             "end": options.kl_end,
         },

@@ -16,8 +16,13 @@ from jvae.experiments.config import (
     make_kl_schedule,
     make_optimisers,
 )
+from jvae.experiments.objective import (
+    make_loss,
+    make_rate_control,
+    make_terms,
+    make_trained_model,
+)
 from jvae.experiments.setup import Data
-from jvae.objectives import negative_elbo
 from jvae.random import Stream, stream
 from jvae.training.feed import Feed, inner_rows, own_row, resident, streamed
 from jvae.training.loop import Job
@@ -51,6 +56,10 @@ def make_job(
     first_plan = plan(epoch=0)
     kl_weight = make_kl_schedule(config, len(first_plan.bucket))
     optimiser, inner_optimiser = make_optimisers(config)
+    control = make_rate_control(config)
+
+    def weight_now(state: TrainState) -> Any:
+        return control.kl_weight(state.rate_control) if control else kl_weight(int(state.step))
 
     def build(microbatches: int) -> Any:
         settings = StepSettings(
@@ -59,9 +68,17 @@ def make_job(
             num_samples=config.objective.num_samples,
             microbatches=microbatches,
             inner=make_inner_loop(config),
+            terms=make_terms(config),
+            rate_control=control,
         )
-        loss = negative_elbo(kl_weight)
-        step = make_step(model, loss, optimiser, inner_optimiser, settings, parallel.sharding)
+        step = make_step(
+            make_trained_model(config, model),
+            make_loss(config, kl_weight),
+            optimiser,
+            inner_optimiser,
+            settings,
+            parallel.sharding,
+        )
         return parallel.compile(step)
 
     key = parallel.replicate(jax.random.key(config.training.seed))
@@ -103,7 +120,7 @@ def make_job(
         place_state=parallel.place_state,
         validate=validate,
         reset_optimisers=reset_optimisers,
-        kl_weight=kl_weight,
+        kl_weight=weight_now,
         settings=make_control(config),
         meta=meta,
     )

@@ -22,6 +22,7 @@ from jvae.data import (
 from jvae.data.batching import Buckets, choose_buckets
 from jvae.errors import UserError
 from jvae.experiments.config import check, default_config, make_model, make_optimisers
+from jvae.experiments.objective import make_rate_control
 from jvae.objectives import init
 from jvae.training import checkpoint
 from jvae.training.logs import write_atomically
@@ -124,11 +125,17 @@ def example_batch() -> Batch:
 def initial_state(config: ConfigDict, model: VAE) -> TrainState:
     """The state before the first step, from the run's seed."""
     optimiser, inner_optimiser = make_optimisers(config)
-    aggressive = config.training.aggressive
+    control = make_rate_control(config)
 
     def create(seed: Array) -> TrainState:
         params = init(model, example_batch(), key=jax.random.key(seed))
-        return create_state(params, optimiser, inner_optimiser, aggressive=aggressive)
+        return create_state(
+            params,
+            optimiser,
+            inner_optimiser,
+            aggressive=config.training.aggressive,
+            rate_control=control.init() if control else (),
+        )
 
     return jax.jit(create)(config.training.seed)  # one program, not one for each array
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from jvae.objectives.elbo import ELBOTerms
 from jvae.types import Array, Schedule
 
-# Per sentence, `[B]`: the reduction over the batch, with its mask, is the training step's.
-Loss = Callable[[ELBOTerms, Array], Array]
+# `(terms, step, weight) -> [B]`, per sentence: the reduction over the batch, with its mask, is the
+# training step's. `weight` is the batch's, for the losses that look at its mean.
+Loss = Callable[[ELBOTerms, Array, Array], Array]
 
 
 def negative_elbo(kl_weight: Schedule) -> Loss:
@@ -18,7 +19,8 @@ def negative_elbo(kl_weight: Schedule) -> Loss:
         reconstruction alone, as an autoencoder does.
     """
 
-    def loss(terms: ELBOTerms, step: Array) -> Array:
+    def loss(terms: ELBOTerms, step: Array, weight: Array) -> Array:
+        del weight
         return kl_weight(step) * terms.total_kl - terms.log_likelihood
 
     return loss

@@ -2,4 +2,14 @@
 
 from jvae.remedies.aggressive import InnerLoop as InnerLoop
 from jvae.remedies.aggressive import aggressive_update as aggressive_update
+from jvae.remedies.capacity import capacity as capacity
+from jvae.remedies.free_bits import FREE_BITS_FORMS as FREE_BITS_FORMS
+from jvae.remedies.free_bits import FREE_BITS_MODES as FREE_BITS_MODES
+from jvae.remedies.free_bits import free_bits as free_bits
+from jvae.remedies.iwae import iwae as iwae
+from jvae.remedies.iwae import negative_iwae as negative_iwae
 from jvae.remedies.kl_schedules import KL_SCHEDULES as KL_SCHEDULES
+from jvae.remedies.kl_schedules import RAMPS as RAMPS
+from jvae.remedies.path_gradient import stick_the_landing as stick_the_landing
+from jvae.remedies.rate_control import RATE_CONTROLS as RATE_CONTROLS
+from jvae.remedies.rate_control import RateControl as RateControl

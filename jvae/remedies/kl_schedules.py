@@ -1,11 +1,13 @@
 """Schedules of the KL weight, as optax schedules: step -> weight."""
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from jvae.types import Schedule
+from jvae.types import Array, Schedule
 
 
 def constant(value: float = 1.0) -> Schedule:
@@ -30,10 +32,24 @@ def logistic(midpoint: int, steepness: float, end: float = 1.0) -> Schedule:
     return lambda step: end / (1.0 + jnp.exp(-steepness * (jnp.asarray(step) - midpoint)))
 
 
+# How a ramp of `cyclical` rises: share of the ramp, 0 to 1, -> share of the way, 0 to 1.
+RAMPS: dict[str, Callable[[Array], Array]] = {
+    "linear": lambda share: share,
+    "cosine": lambda share: 0.5 - 0.5 * jnp.cos(jnp.pi * share),
+    # The released form starts at 0.0025 of the way, and steps from 0.9975 to 1 at its end.
+    "logistic": lambda share: jnp.where(share < 1, jax.nn.sigmoid(12 * share - 6), 1.0),
+}
+
+
 def cyclical(
-    period: int, cycles: int, ramp: float = 0.5, start: float = 0.0, end: float = 1.0
+    period: int,
+    cycles: int,
+    ramp: float = 0.5,
+    start: float = 0.0,
+    end: float = 1.0,
+    shape: str = "linear",
 ) -> Schedule:
-    """`cycles` times a linear ramp over the first `ramp` share of `period`, then `end`.
+    """`cycles` times a ramp over the first `ramp` share of `period`, then `end`.
 
     Args:
       period: steps of one cycle.
@@ -41,11 +57,17 @@ def cyclical(
       ramp: share of a cycle spent rising. The source's default is 0.5, with 4 cycles.
       start: each cycle's first weight.
       end: each cycle's last.
+      shape: a key of `RAMPS`.
 
     References:
-      Fu et al. (2019), Cyclical Annealing Schedule, equations 6 to 8.
+      Fu et al. (2019), Cyclical Annealing Schedule, equations 6 to 8; the shapes are those of the
+      released schedules.
     """
-    cycle = optax.linear_schedule(start, end, max(1, round(ramp * period)))
+    share = optax.linear_schedule(0.0, 1.0, max(1, round(ramp * period)))
+
+    def cycle(step: Any) -> Array:
+        return start + (end - start) * RAMPS[shape](jnp.asarray(share(step)))
+
     boundaries = [period * (number + 1) for number in range(cycles)]
     return optax.join_schedules([cycle] * cycles + [optax.constant_schedule(end)], boundaries)
 

@@ -48,7 +48,7 @@ class Job(NamedTuple):
       place_state: the same for a state, as the step returns it.
       validate: state -> {"elbo", "mi", ..}, nats per sentence, logged as they are.
       reset_optimisers: state -> state with fresh optimiser states, after a reload of the best.
-      kl_weight: step -> weight, for the log.
+      kl_weight: state -> weight, for the log.
       settings: limits.
       meta: written with every checkpoint.
     """
@@ -61,7 +61,7 @@ class Job(NamedTuple):
     place_state: Callable[[TrainState], TrainState]
     validate: Callable[[TrainState], dict[str, Any]]
     reset_optimisers: Callable[[TrainState], TrainState]
-    kl_weight: Callable[[Any], Any]
+    kl_weight: Callable[[TrainState], Any]
     settings: ControlSettings
     meta: dict[str, Any]
 
@@ -163,7 +163,7 @@ def _epoch(
         "train_loss": totals.loss / totals.sentences,
         "train_rec": totals.rec / totals.sentences,
         "train_kl": totals.kl / totals.sentences,
-        "kl_weight": float(job.kl_weight(int(state.step))),
+        "kl_weight": float(job.kl_weight(state)),
         "lr_scale": float(state.lr_scale),
         "aggressive": aggressive,
         "inner_updates": totals.inner_updates,

@@ -81,6 +81,7 @@ class TrainState(NamedTuple):
       decays: halvings so far.
       totals: sums over the current epoch.
       fault: the first non-finite term.
+      rate_control: the state of `jvae.remedies.RateControl`, empty without it.
     """
 
     step: Array
@@ -98,6 +99,7 @@ class TrainState(NamedTuple):
     decays: Array
     totals: Totals
     fault: Fault
+    rate_control: Any = ()
 
 
 def create_state(
@@ -106,6 +108,7 @@ def create_state(
     inner_optimiser: optax.GradientTransformation,
     *,
     aggressive: bool,
+    rate_control: Any = (),
 ) -> TrainState:
     """The state before the first step."""
     return TrainState(
@@ -124,6 +127,7 @@ def create_state(
         decays=jnp.int32(0),
         totals=Totals.zeros(),
         fault=Fault.none(),
+        rate_control=rate_control,
     )
 
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from jvae.data.batching import take_batch
-from jvae.objectives import Loss, elbo
+from jvae.objectives import ELBOTerms, Loss, elbo
 from jvae.random import Stream, stream
 from jvae.remedies.aggressive import InnerLoop, InnerUpdate, aggressive_update
+from jvae.remedies.rate_control import RateControl
 from jvae.training.optimisers import clip_factor, scaled
 from jvae.training.state import Fault, TrainState
 from jvae.types import Array, Batch, Key, Params
@@ -58,6 +59,8 @@ class StepSettings(NamedTuple):
       num_samples: samples of z per sentence.
       microbatches: equal parts in which a batch's gradient is summed, to save memory.
       inner: settings of the aggressive loop, or None to leave it out of the program.
+      terms: what a batch's terms are computed by, `jvae.elbo` or one with its arguments.
+      rate_control: its weight of the KL replaces the loss's own, which must be 1; or None.
     """
 
     widths: tuple[int, ...]
@@ -65,6 +68,8 @@ class StepSettings(NamedTuple):
     num_samples: int = 1
     microbatches: int = 1
     inner: InnerLoop | None = None
+    terms: Callable[..., ELBOTerms] = elbo
+    rate_control: RateControl | None = None
 
 
 class Sharding(NamedTuple):
@@ -114,10 +119,15 @@ def make_step(
     A step that meets a non-finite number changes nothing but `state.fault`, and after that no
     step changes anything: the parameters stay those of the last good update.
     """
+    control = settings.rate_control
 
-    def batch_sums(params: Params, batch: Batch, key: Key, step: Array) -> tuple[Array, Sums]:
-        terms = elbo(model, params, batch, key=key, num_samples=settings.num_samples, train=True)
-        losses = loss(terms, step)
+    def batch_sums(params: Params, batch: Batch, key: Key, state: TrainState):
+        terms = settings.terms(
+            model, params, batch, key=key, num_samples=settings.num_samples, train=True
+        )
+        losses = loss(terms, state.step, batch.weight)
+        if control is not None:
+            losses += (control.kl_weight(state.rate_control) - 1) * terms.total_kl
         sums = Sums(
             loss=jnp.sum(losses * batch.weight),
             rec=-jnp.sum(terms.log_likelihood * batch.weight),
@@ -131,7 +141,7 @@ def make_step(
         of: Callable[..., tuple[Array, Sums]],
         wrt: Params,
         key: Key,
-        step: Array,
+        state: TrainState,
         corpus: Corpus,
         plan: DevicePlan,
         row: Array,
@@ -144,7 +154,7 @@ def make_step(
                 batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
                 if corpus.numbers is not None:  # the noise belongs to the sentence's number
                     batch = batch._replace(index=jnp.take(corpus.numbers, index))
-                return jax.grad(of, has_aux=True)(wrt, batch, key, step)
+                return jax.grad(of, has_aux=True)(wrt, batch, key, state)
 
             def branch(wrt: Params) -> tuple[Params, Sums]:
                 index, weight = plan.index[row], plan.weight[row]
@@ -177,11 +187,11 @@ def make_step(
                 return number
             return inner_row(key, number, row, plan.bucket.shape[0])
 
-        def of_encoder(encoder: Params, batch: Batch, key: Key, step: Array):
-            return batch_sums(decoder_and_prior | {"encoder": encoder}, batch, key, step)
+        def of_encoder(encoder: Params, batch: Batch, key: Key, state: TrainState):
+            return batch_sums(decoder_and_prior | {"encoder": encoder}, batch, key, state)
 
         def update(encoder: Params, opt_state: Any, number: Array) -> InnerUpdate:
-            where = (stream(key, Stream.INNER_LOOP, number), state.step, corpus, plan)
+            where = (stream(key, Stream.INNER_LOOP, number), state, corpus, plan)
             if joint_norm:
                 params = decoder_and_prior | {"encoder": encoder}
                 grads, sums, norm = gradient(batch_sums, params, *where, row_of(number))
@@ -214,7 +224,7 @@ def make_step(
         )
 
     def outer_update(state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array):
-        grads, sums, norm = gradient(batch_sums, state.params, key, state.step, corpus, plan, row)
+        grads, sums, norm = gradient(batch_sums, state.params, key, state, corpus, plan, row)
         factor = clip_factor(norm, settings.clip_norm)
         grads = scaled(grads, factor / sums.sentences)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
@@ -237,6 +247,9 @@ def make_step(
             opt_state=opt_state,
             totals=totals,
         )
+        if control is not None:
+            kl = sums.kl / sums.sentences
+            good = good._replace(rate_control=control.update(state.rate_control, kl))
         term = _fault(sums, norm)
         bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), row))
         return _keep_if(term == 0, good, bad)

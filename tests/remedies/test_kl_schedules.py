@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jvae.remedies.kl_schedules import KL_SCHEDULES, constant, cyclical, linear, logistic
+from jvae.remedies.kl_schedules import (
+    KL_SCHEDULES,
+    RAMPS,
+    constant,
+    cyclical,
+    linear,
+    logistic,
+)
 
 STEPS = np.arange(0, 60)
 
@@ -67,6 +74,26 @@ def test_cyclical_defaults_are_those_of_the_source():
     np.testing.assert_allclose(result[:10], [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1], atol=1e-6)
     np.testing.assert_allclose(result[10:20], result[:10], atol=1e-6)
     np.testing.assert_array_equal(result[20:], np.ones(40))
+
+
+@pytest.mark.parametrize(("shape", "first"), [("cosine", 0.0), ("logistic", 1 / (1 + np.exp(6)))])
+def test_cyclical_ramps_of_other_shapes(shape, first):
+    """The released schedules, share by share: cosine of 0 to pi, sigmoid of -6 to 6."""
+    start, end = 0.1, 0.7
+    curves = {
+        "cosine": lambda share: 0.5 * (1 - np.cos(np.pi * share)),
+        "logistic": lambda share: 1 / (1 + np.exp(6 - 12 * share)),
+    }
+    expected = []
+    for step in STEPS:
+        share = step % 20 / 10  # two cycles of 20, half of each rising
+        way = curves[shape](share) if share < 1 and step < 40 else 1.0
+        expected.append(start + (end - start) * way)
+    result = values(cyclical(20, 2, 0.5, start, end, shape))
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+    np.testing.assert_allclose(result[[0, 20]], start + (end - start) * first, atol=1e-6)
+    np.testing.assert_allclose(result[5], (start + end) / 2, atol=1e-6)  # halfway at half time
+    assert set(RAMPS) == {"linear", "cosine", "logistic"}
 
 
 def test_all_schedules_are_listed():

@@ -10,7 +10,8 @@ import optax
 
 import jvae
 from jvae.data.batching import Plan, choose_buckets, epoch_plan
-from jvae.remedies import InnerLoop
+from jvae.objectives import Loss
+from jvae.remedies import InnerLoop, RateControl
 from jvae.remedies.kl_schedules import linear
 from jvae.training.parallel import MODES, Parallel
 from jvae.training.state import TrainState, create_state
@@ -21,6 +22,7 @@ NUM, WIDTH, BATCH = 37, 9, 4
 KEY = jax.random.key(7)
 INNER = InnerLoop(max_updates=13, window=3)
 KL_WEIGHT = linear(0.1, 50)
+LOSS = jvae.negative_elbo(KL_WEIGHT)
 
 
 class Problem(NamedTuple):
@@ -56,6 +58,8 @@ def make_problem(
     clip_norm: float = 5.0,
     microbatches: int = 1,
     optimiser: Any = optax.sgd,
+    loss: Loss = LOSS,
+    rate_control: RateControl | None = None,
     **model_options,
 ) -> Problem:
     """Builds one."""
@@ -70,10 +74,15 @@ def make_problem(
     )
     params = jvae.init(model, batch, key=KEY)
     make = partial(optimiser, learning_rate)
-    settings = StepSettings(widths, clip_norm=clip_norm, microbatches=microbatches, inner=inner)
-    raw_step = make_step(
-        model, jvae.negative_elbo(KL_WEIGHT), make(), make(), settings, parallel.sharding
+    settings = StepSettings(
+        widths,
+        clip_norm=clip_norm,
+        microbatches=microbatches,
+        inner=inner,
+        rate_control=rate_control,
     )
+    raw_step = make_step(model, loss, make(), make(), settings, parallel.sharding)
+    control = rate_control.init() if rate_control else ()
     put = parallel.replicate
     return Problem(
         model=model,
@@ -83,7 +92,9 @@ def make_problem(
         corpus=put(Corpus(jnp.asarray(tokens), jnp.asarray(lengths))),
         host_plan=host_plan,
         plan=put(DevicePlan(*map(jnp.asarray, host_plan))),
-        state=parallel.place_state(create_state(params, make(), make(), aggressive=aggressive)),
+        state=parallel.place_state(
+            create_state(params, make(), make(), aggressive=aggressive, rate_control=control)
+        ),
         widths=widths,
     )
 

@@ -1,0 +1,114 @@
+"""The importance-weighted bound as an objective, with two gradients for the encoder."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jvae.objectives import ELBOTerms, kl_divergence
+from jvae.objectives.elbo import latent_keys
+from jvae.random import Stream, sample_keys, stream
+from jvae.types import Array, Batch, Key, Params
+from jvae.vae import VAE
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class IWAETerms(ELBOTerms):
+    """The terms of the ELBO, for the log, beside the bound.
+
+    Attributes:
+      bound: `[B]`, nats per sentence.
+    """
+
+    bound: Array = dataclasses.field(kw_only=True)
+
+
+def iwae(
+    model: VAE,
+    params: Params,
+    batch: Batch,
+    *,
+    key: Key,
+    num_samples: int,
+    train: bool,
+    gradient: str = "plain",
+) -> IWAETerms:
+    """`log 1/K sum_k w_k`, `w_k = p(x, z_k) / q(z_k | x)`, `z_k ~ q(z | x)`: tighter as K grows.
+
+    Decoder and prior always get `sum_k v_k grad log w_k` with `v_k = w_k / sum_j w_j`. The encoder
+    gets, with "plain", the derivative of the bound, whose signal over noise falls as K grows; with
+    "dreg", doubly reparameterised, `sum_k v_k^2 (d log w_k / d z_k) (d z_k / d encoder)`, which has
+    the same mean for every K and noise that vanishes as q nears the true posterior.
+
+    Args:
+      model: the VAE.
+      params: its parameters.
+      batch: B sentences.
+      key: see `jvae.elbo`.
+      num_samples: K.
+      train: whether dropout acts. Its noise is one for all samples of a sentence.
+      gradient: "plain" or "dreg".
+
+    Raises:
+      TypeError: the posterior has no density (an autoencoder).
+
+    References:
+      Burda et al. (2016), Importance Weighted Autoencoders, equation 8; Tucker et al. (2019),
+      Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, equation 8.
+    """
+    q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=train)
+    p = model.prior.distribution(params["prior"])
+    z = jax.vmap(q.sample)(sample_keys(latent_keys(key, batch), jnp.arange(num_samples)))
+    density, extra = q, jnp.zeros(())
+    if gradient == "dreg":
+        z, extra = _weigh_again(z)
+        density = jax.lax.stop_gradient(q)
+    decoder_key = stream(key, Stream.DECODER)
+
+    def log_likelihood(z: Array) -> Array:
+        return model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=train)
+
+    log_likelihoods = jax.vmap(log_likelihood)(z)
+    log_ratios = jax.vmap(lambda s: p.log_prob(s) - density.log_prob(s))(z)
+    log_weights = log_likelihoods + log_ratios + extra
+    kl, analytic = kl_divergence(q, p, z)
+    return IWAETerms(
+        jnp.mean(log_likelihoods, axis=0),
+        {"latent": kl},
+        analytic,
+        bound=jax.nn.logsumexp(log_weights, axis=0) - math.log(num_samples),
+    )
+
+
+@jax.custom_vjp
+def _weigh_again(z: Array) -> tuple[Array, Array]:
+    """The samples `[K, B, L]`, and zeros `[K, B]` to add to the log weights.
+
+    The gradient of the zeros tells the weights on the way back, where that of z is multiplied by
+    them: the forward pass need not be made twice.
+    """
+    return z, jnp.zeros(z.shape[:-1], z.dtype)
+
+
+def _forward(z: Array) -> tuple[tuple[Array, Array], None]:
+    return _weigh_again(z), None
+
+
+def _backward(_: None, gradients: tuple[Array, Array]) -> tuple[Array]:
+    of_z, of_log_weights = gradients
+    # v_k times what the loss gives the sentence's bound: 0 for a filling row.
+    total = jnp.sum(of_log_weights, axis=0)
+    normalised = of_log_weights / jnp.where(total == 0, 1, total)
+    return (of_z * normalised[..., None],)
+
+
+_weigh_again.defvjp(_forward, _backward)
+
+
+def negative_iwae(terms: ELBOTerms, step: Array, weight: Array) -> Array:
+    """`-bound`, nats per sentence: the loss of `IWAETerms`."""
+    del step, weight
+    assert isinstance(terms, IWAETerms)
+    return -terms.bound

@@ -1,0 +1,149 @@
+"""From `config.objective` to losses, and the combinations that are refused."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jvae
+from jvae.errors import UserError
+from jvae.experiments.config import check, default_config, make_kl_schedule
+from jvae.experiments.objective import (
+    make_loss,
+    make_rate_control,
+    make_terms,
+    make_trained_model,
+)
+from jvae.remedies import iwae, negative_iwae
+from jvae.remedies.path_gradient import PathPosterior
+from tests.conftest import make_batch, make_model
+
+PLAIN = {"objective.kl_schedule": "constant"}
+KL = np.asarray([[0.1, 3.0], [0.4, 0.2]], np.float32)
+TERMS = jvae.ELBOTerms(jnp.asarray([-7.0, -8.0]), {"latent": jnp.asarray(KL)})
+
+
+def config_with(**fields):
+    config = default_config()
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    return config
+
+
+def loss_with(step: int = 0, **objective) -> np.ndarray:
+    config = config_with(**{f"objective__{k}": v for k, v in objective.items()})
+    check(config)
+    loss = make_loss(config, make_kl_schedule(config, steps_per_epoch=10))
+    return np.asarray(loss(TERMS, jnp.int32(step), jnp.ones(2)))
+
+
+def test_the_fields_reach_the_losses():
+    beta = {"kl_schedule": "constant", "kl_end": 2.0}
+    np.testing.assert_allclose(loss_with(**beta), [7 + 6.2, 8 + 1.2], rtol=1e-6)
+    found = loss_with(**beta, loss="free_bits", free_bits=0.5)
+    np.testing.assert_allclose(found, [7 + 6.0, 8 + 0.8], rtol=1e-6)
+    found = loss_with(**beta, loss="free_bits", free_bits=0.5, free_bits_form="clamp")
+    np.testing.assert_allclose(found, [7 + 6.5, 8 + 1.3], rtol=1e-6)
+    found = loss_with(**beta, loss="free_bits", free_bits=1.0, free_bits_mode="total")
+    np.testing.assert_allclose(found, [7 + 6.2, 8.0], rtol=1e-6)
+    found = loss_with(5, **beta, loss="capacity", capacity=2.0, capacity_steps=10)
+    np.testing.assert_allclose(found, [7 + 2 * 2.1, 8 + 2 * 0.4], rtol=1e-6)
+
+
+def test_the_shape_reaches_the_schedule():
+    config = config_with(
+        objective__kl_schedule="cyclical",
+        objective__kl_start=0.0,
+        objective__kl_shape="cosine",
+        objective__kl_epochs=1.0,
+    )
+    check(config)
+    assert make_kl_schedule(config, 80)(10) == pytest.approx(0.5 - 0.5 * np.cos(np.pi / 4))
+
+
+def test_the_rate_reaches_its_control():
+    assert make_rate_control(default_config()) is None
+    fields = {"objective__kl_schedule": "constant", "objective__rate": 2.0}
+    config = config_with(**fields, objective__rate_control="soft_free_bits")
+    check(config)
+    control = make_rate_control(config)
+    assert float(control.update(control.init(), jnp.float32(1.9))) < 1
+    assert float(control.update(control.init(), jnp.float32(2.05))) == 1
+    config = config_with(
+        **fields, objective__rate_control="minimum_rate", objective__rate_learning_rate=0.1
+    )
+    check(config)
+    control = make_rate_control(config)
+    after = control.update(control.init(), jnp.float32(1.0))
+    # The first step of RMSprop is ten times the learning rate.
+    assert float(control.kl_weight(after)) == pytest.approx(1 - 2.01, abs=1e-3)
+
+
+def test_bound_and_gradient_reach_the_terms():
+    config = config_with(
+        objective__kl_schedule="constant",
+        objective__bound="iwae",
+        objective__num_samples=5,
+        objective__gradient="dreg",
+    )
+    check(config)
+    terms = make_terms(config)
+    assert isinstance(terms, partial) and terms.func is iwae
+    assert terms.keywords == {"gradient": "dreg"}
+    assert make_loss(config, lambda step: 1.0) is negative_iwae
+    assert make_terms(default_config()) is jvae.elbo
+    config = config_with(objective__gradient="stl")
+    check(config)
+    model, batch = make_model(), make_batch(2, 3)
+    trained = make_trained_model(config, model)
+    params = trained.encoder.init(jax.random.key(0), batch)
+    assert isinstance(trained.encoder.apply(params, batch, key=None, train=True), PathPosterior)
+    assert make_trained_model(default_config(), model) is model
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"loss": "free_bit"}, "objective.loss = 'free_bit' is unknown: did you mean 'free_bits'"),
+        ({"kl_shape": "cosin"}, "did you mean 'cosine'"),
+        ({"free_bits_mode": "dim"}, "known are dimension, dimension_batch, total"),
+        ({"free_bits_form": "clip"}, "known are mask, clamp"),
+        ({"rate_control": "minimum"}, "did you mean 'minimum_rate'"),
+        ({"bound": "iwe"}, "did you mean 'iwae'"),
+        ({"gradient": "drag"}, "did you mean 'dreg'"),
+        ({"free_bits": 0.0}, "above 0"),
+        ({"capacity_steps": 0}, "above 0"),
+        ({"rate": -1.0}, "above 0"),
+        ({"kl_shape": "cosine"}, "objective.kl_schedule = 'cyclical'"),
+        ({"rate_control": "minimum_rate"}, "objective.kl_schedule = 'constant'"),
+        ({"bound": "iwae", "num_samples": 4}, "objective.kl_schedule = 'constant'"),
+        ({**PLAIN, "bound": "iwae"}, "objective.num_samples above 1"),
+        ({**PLAIN, "bound": "iwae", "loss": "capacity"}, "objective.loss = 'elbo'"),
+        ({**PLAIN, "rate_control": "minimum_rate", "loss": "free_bits"}, "objective.loss = 'elbo'"),
+        (
+            {**PLAIN, "bound": "iwae", "num_samples": 4, "rate_control": "soft_free_bits"},
+            "objective.rate_control = ''",
+        ),
+        ({"gradient": "dreg"}, "objective.bound = 'iwae'"),
+        ({**PLAIN, "bound": "iwae", "num_samples": 4, "gradient": "stl"}, "biased"),
+        ({"loss": "free_bits", "model.mode": "ae"}, "model.mode = 'vae'"),
+        ({"gradient": "stl", "model.mode": "ae"}, "model.mode = 'vae'"),
+        ({**PLAIN, "rate_control": "minimum_rate", "model.mode": "lm"}, "model.mode = 'vae'"),
+        *[
+            (
+                {"loss": "free_bits", "free_bits_mode": "dimension_batch", **batch},
+                "its mean is of a whole batch",
+            )
+            for batch in ({"training.parallel": "pmap"}, {"training.memory_gb": 1.0})
+        ],
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(fields, says):
+    config = default_config()
+    full = {name if "." in name else f"objective.{name}": value for name, value in fields.items()}
+    config.update_from_flattened_dict(full)
+    with pytest.raises(UserError) as caught:
+        check(config)
+    message = str(caught.value)
+    assert message.startswith("objective.") and says in message and "\n" not in message
