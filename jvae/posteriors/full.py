@@ -15,6 +15,9 @@ from jvae.types import Array, Key
 class FullGaussian(NamedTuple):
     """`N(mean, C C')` with C lower triangular.
 
+    References:
+      Kingma and Welling (2019), An Introduction to Variational Autoencoders, section 2.5.1.
+
     Attributes:
       mean: `[B, L]`.
       factor: C, `[B, L, L]`, its diagonal positive.

@@ -33,27 +33,30 @@ def batch_norm(encoder: Encoder, *, gamma: float, latent_size: int) -> Encoder:
     """
 
     def init(key: Key, batch: Batch) -> Params:
-        zeros, ones = jnp.zeros(latent_size), jnp.ones(latent_size)
+        # Each leaf an array of its own, for a step's state is donated.
         return {
             "encoder": encoder.init(key, batch),
-            "shift": zeros,
-            "running": {"mean": zeros, "var": ones},
+            "shift": jnp.zeros(latent_size),
+            "running": {"mean": jnp.zeros(latent_size), "var": jnp.ones(latent_size)},
+            "measured": jnp.zeros(()),  # how often
         }
 
     def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> DiagonalGaussian:
         q = encoder.apply(params["encoder"], batch, key=key, train=train)
         moments = _moments(q.mean, batch.weight) if train else params["running"]
         scale = gamma * jax.lax.rsqrt(moments["var"] + EPSILON)
-        return q._replace(mean=scale * (q.mean - moments["mean"]) + params["shift"])
+        mean = scale * (q.mean - moments["mean"]) + params["shift"]
+        return DiagonalGaussian(mean, q.log_var)
 
     def measure(params: Params, batch: Batch, *, key: Key) -> Params:
         # Without the encoder's noise, as evaluation will read them.
         q = encoder.apply(params["encoder"], batch, key=key, train=False)
         now = _moments(q.mean, batch.weight)
-        running = jax.tree.map(
-            lambda old, new: old + MOMENTUM * (new - old), params["running"], now
-        )
-        return params | {"running": running}
+        # A plain average at first: a short run would else keep much of the initial moments.
+        measured = params["measured"] + 1
+        rate = jnp.maximum(MOMENTUM, 1 / measured)
+        running = jax.tree.map(lambda old, new: old + rate * (new - old), params["running"], now)
+        return params | {"running": running, "measured": measured}
 
     return Encoder(init, apply, measure=measure)
 

@@ -79,8 +79,8 @@ def test_evaluation_takes_running_moments_that_have_no_gradient():
     assert np.any(grads["encoder"]["mean"] != 0) and np.any(grads["shift"] != 0)
 
 
-@pytest.mark.parametrize("fault", [0, 3])
-def test_a_step_measures_its_own_batch_with_its_new_parameters(fault):
+@pytest.mark.parametrize(("fault", "before"), [(0, 0), (0, 3), (0, 50), (3, 0)])
+def test_a_step_measures_its_own_batch_with_its_new_parameters(fault, before):
     plain = jvae.Encoder(lambda key, batch: {"mean": jnp.asarray([1.0, -2.0])}, by_length)
     encoder = batch_norm(plain, gamma=0.5, latent_size=2)
     lengths = np.array([2, 4, 3, 5], np.int32)
@@ -88,7 +88,8 @@ def test_a_step_measures_its_own_batch_with_its_new_parameters(fault):
     plan = DevicePlan(
         jnp.asarray([0, 1]), jnp.asarray([[0, 2, 2], [3, 1, 0]]), jnp.asarray([[1.0, 1, 0]] * 2)
     )
-    params = {"encoder": encoder.init(jax.random.key(0), BATCH)}
+    params = {"encoder": encoder.init(jax.random.key(0), BATCH) | {"measured": jnp.float32(before)}}
+    rate = max(MOMENTUM, 1 / (before + 1))
     state = create_state(params, optax.sgd(1.0), optax.sgd(1.0), aggressive=False)
 
     def step(state, key, corpus, plan, row):
@@ -106,8 +107,8 @@ def test_a_step_measures_its_own_batch_with_its_new_parameters(fault):
         np.testing.assert_array_equal(running["var"], np.ones(2))
         return
     means = np.array([3.0, -6.0]) * lengths[[3, 1], None]
-    np.testing.assert_allclose(running["mean"], MOMENTUM * means.mean(axis=0), rtol=1e-6)
-    expected = 1 + MOMENTUM * (means.var(axis=0) - 1)
+    np.testing.assert_allclose(running["mean"], rate * means.mean(axis=0), rtol=1e-6)
+    expected = 1 + rate * (means.var(axis=0) - 1)
     np.testing.assert_allclose(running["var"], expected, rtol=1e-5)
     np.testing.assert_array_equal(after.params["encoder"]["encoder"]["mean"], [3, -6])
 
