@@ -18,6 +18,7 @@ KEY = jax.random.key(0)
 def test_a_batch_normalised_run_keeps_its_rate_and_its_moments(train, tmp_path):
     workdir = tmp_path / "run"
     config = tiny_config(train, model__posterior_map="batch_norm", model__bn_gamma=1.0)
+    config.training.update({"epochs": 1, "aggressive": False})
     results, _ = run_tiny(config, workdir)
     run = load_run(workdir)
     running = run.params["encoder"]["running"]
