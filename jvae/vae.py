@@ -16,10 +16,16 @@ class Encoder(NamedTuple):
       init: `(key, batch) -> params`.
       apply: `(params, batch, *, key, train) -> posterior over [B, L]`. `key` is used in training
         only (dropout, denoising).
+      from_embeddings: `(params, embedded [K, T, E], lengths [K]) -> posterior over [K, L]`, of
+        sentences given as embeddings, without noise; None where it does not read any.
+      measure: `(params, batch, *, key) -> params`, after each update: parameters that are measured
+        on the batch, not learnt (running moments); None without such.
     """
 
     init: Callable[..., Params]
     apply: Callable[..., Distribution]
+    from_embeddings: Callable[..., Distribution] | None = None
+    measure: Callable[..., Params] | None = None
 
 
 class Decoder(NamedTuple):
@@ -45,7 +51,8 @@ class Prior(NamedTuple):
 
     Attributes:
       init: `(key) -> params`.
-      distribution: `(params) -> distribution`, broadcastable to `[B, L]`.
+      distribution: `(params) -> distribution`, broadcastable to `[B, L]`; of all the model's
+        parameters, for a prior may be made with the encoder.
     """
 
     init: Callable[[Key], Params]
@@ -73,7 +80,10 @@ def _apply(module: nn.Module, params: Params, *arguments: Any, **options: Any) -
 
 
 def encoder_from_module(module: nn.Module) -> Encoder:
-    """Wraps a Flax module with `__call__(batch, *, key, train) -> posterior`."""
+    """Wraps a Flax module with `__call__(batch, *, key, train) -> posterior`.
+
+    Its method `from_embeddings(embedded, lengths) -> posterior`, if it has one, is wrapped too.
+    """
 
     def init(key: Key, batch: Batch) -> Params:
         return module.init(key, batch, key=key, train=False).get("params", {})
@@ -81,7 +91,10 @@ def encoder_from_module(module: nn.Module) -> Encoder:
     def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> Distribution:
         return _apply(module, params, batch, key=key, train=train)
 
-    return Encoder(init, apply)
+    def from_embeddings(params: Params, embedded: Array, lengths: Array) -> Distribution:
+        return _apply(module, params, embedded, lengths, method="from_embeddings")
+
+    return Encoder(init, apply, from_embeddings if hasattr(module, "from_embeddings") else None)
 
 
 def decoder_from_module(module: nn.Module) -> Decoder:

@@ -1,16 +1,18 @@
 """The LSTM encoder of He et al. (2019)."""
 
-import jax.numpy as jnp
 from flax import linen as nn
 
-from jvae.distributions import Delta, DiagonalGaussian
+from jvae.distributions import Delta, Distribution
 from jvae.layers import LSTM, symmetric_uniform
+from jvae.posteriors import DIAGONAL, Family
 from jvae.types import Array, Batch, DType, Key
 from jvae.vae import Encoder, encoder_from_module
 
 
 class LSTMEncoder(nn.Module):
     """`q(z | x) = N(mean, diag(exp(log_var)))`, both linear in the last hidden state.
+
+    Or another family, whose parameters are made of such a linear map.
 
     It reads the whole sentence, `<s>` and `</s>` included.
 
@@ -20,6 +22,7 @@ class LSTMEncoder(nn.Module):
       embed_size: E.
       hidden_size: H.
       point: a point mass at the mean instead, for autoencoders.
+      family: of posteriors, see `jvae.posteriors`.
       init_scale: weights start from `U(-init_scale, init_scale)`.
       embed_init_scale: the same for embeddings.
       dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
@@ -33,6 +36,7 @@ class LSTMEncoder(nn.Module):
     embed_size: int
     hidden_size: int
     point: bool = False
+    family: Family = DIAGONAL
     init_scale: float = 0.01
     embed_init_scale: float = 0.1
     dtype: DType = None
@@ -43,18 +47,20 @@ class LSTMEncoder(nn.Module):
         embed_init = symmetric_uniform(self.embed_init_scale)
         self.embedding = nn.Embed(self.vocab_size, self.embed_size, embedding_init=embed_init)
         self.lstm = LSTM(self.hidden_size, init, self.dtype)
-        heads = 1 if self.point else 2
-        self.head = nn.Dense(heads * self.latent_size, use_bias=False, kernel_init=init)
+        outputs = self.latent_size if self.point else self.family.size(self.latent_size)
+        self.head = nn.Dense(outputs, use_bias=False, kernel_init=init)
 
-    def __call__(self, batch: Batch, *, key: Key, train: bool) -> DiagonalGaussian | Delta:
+    def __call__(self, batch: Batch, *, key: Key, train: bool) -> Distribution:
         """The posterior over `[B, L]`. It draws no noise of its own: `key` is unused."""
         del key, train
-        projected = self.lstm.project(self.embedding(batch.tokens))
-        last: Array = self.lstm.last(projected, batch.lengths + 1)
+        return self.from_embeddings(self.embedding(batch.tokens), batch.lengths + 1)
+
+    def from_embeddings(self, embedded: Array, lengths: Array) -> Distribution:
+        """The same, of embeddings `[B, T, E]`, the first `lengths` `[B]` of them."""
+        last: Array = self.lstm.last(self.lstm.project(embedded), lengths)
         if self.point:
             return Delta(self.head(last))
-        mean, log_var = jnp.split(self.head(last), 2, axis=-1)
-        return DiagonalGaussian(mean, log_var)
+        return self.family.posterior(self.head(last))
 
 
 def lstm_encoder(**options) -> Encoder:

@@ -18,7 +18,7 @@ class Encoded(NamedTuple):
     """What the encoder says; leading axis B, or N for a split.
 
     Attributes:
-      kl: `[N, L]` per dimension, or `[N, 1]` where it is estimated.
+      kl: `[N, L]` per dimension, or `[N, 1]` where it does not factorise or is estimated.
       mean: `[N, L]`, of the posterior.
       log_var: `[N, L]`.
       z: `[N, L]`, the sample.
@@ -49,7 +49,7 @@ def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     """The posterior and one sample of it; no dropout."""
     q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=False)
     z = q.sample(latent_keys(key, batch))
-    kl, _ = kl_divergence(q, model.prior.distribution(params["prior"]), z[None])
+    kl, _ = kl_divergence(q, model.prior.distribution(params), z[None])
     return Encoded(kl.reshape(z.shape[0], -1), q.mean, q.log_var, z)
 
 
@@ -61,7 +61,7 @@ def reconstruction(model: VAE, params: Params, z: Array, batch: Batch, *, key: K
 
 def prior_samples(model: VAE, params: Params, num_sentences: int, *, key: Key) -> Array:
     """`[N, L]`: for each sentence a z from the prior, which says nothing about it."""
-    prior = model.prior.distribution(params["prior"])
+    prior = model.prior.distribution(params)
     keys = example_keys(stream(key, Stream.PRIOR), jnp.arange(num_sentences))
     return jax.vmap(lambda k: prior.sample(k[None])[0])(keys)
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from jvae.data.batching import batches, corpus_plan
 from jvae.data.encoding import Split
-from jvae.distributions import Delta
+from jvae.distributions import ANALYTIC_KL, Delta, DiagonalGaussian
 from jvae.evaluation.corpus import (
     Encoded,
     PosteriorTerms,
@@ -140,18 +140,44 @@ def make_programs(
     )
 
 
-def is_point(model: VAE, params: Params, batch: Batch, key: Key) -> bool:
-    """Whether the posterior is a point mass: then only reconstructions are defined."""
+class Families(NamedTuple):
+    """The types of a model's distributions: they decide which numbers are defined."""
+
+    posterior: type
+    prior: type
+
+    @property
+    def point(self) -> bool:
+        """The posterior is a point mass: only reconstructions are defined."""
+        return self.posterior is Delta
+
+    @property
+    def analytic_kl(self) -> bool:
+        """The KL is in closed form; else it is estimated from one sample a sentence."""
+        return tuple(self) in ANALYTIC_KL
+
+    @property
+    def has_mi(self) -> bool:
+        """The estimators of MI take diagonal Gaussians; that of a point counts as 0."""
+        return self.posterior in (DiagonalGaussian, Delta)
+
+
+def families(model: VAE, params: Params, batch: Batch, key: Key) -> Families:
+    """Those of a model, without computing anything."""
     q = jax.eval_shape(partial(model.encoder.apply, key=key, train=False), params["encoder"], batch)
-    return isinstance(q, Delta)
+    p = jax.eval_shape(model.prior.distribution, params)
+    return Families(type(q), type(p))
 
 
-def training_figures(terms: PosteriorTerms, mi_batch_size: int) -> dict[str, Any]:
+def training_figures(
+    terms: PosteriorTerms, mi_batch_size: int, *, has_mi: bool = True
+) -> dict[str, Any]:
     """The numbers of one epoch: nats per sentence, ELBO at full KL weight.
 
     Args:
       terms: of the validation split.
       mi_batch_size: see `EvaluationSettings`.
+      has_mi: see `Families`; without, "mi" is absent.
     """
     kl = terms.kl.sum(axis=1, dtype=np.float64)
     figures = {
@@ -162,10 +188,12 @@ def training_figures(terms: PosteriorTerms, mi_batch_size: int) -> dict[str, Any
         "mi": 0.0,
         "au": 0,
     }
+    if not has_mi:
+        del figures["mi"]
     if terms.mean.shape[1] > 0:
         figures["au"] = active_units(terms.mean)[0]
     # A point mass has no entropy, and no latent has no information: no MI to estimate.
-    if terms.mean.shape[1] > 0 and np.isfinite(terms.log_var).all():
+    if has_mi and terms.mean.shape[1] > 0 and np.isfinite(terms.log_var).all():
         figures["mi"] = mi_batch(terms.z, terms.mean, terms.log_var, batch_size=mi_batch_size).value
     return figures
 
@@ -196,7 +224,7 @@ def evaluate(
     key = stream(key, Stream.EVALUATION)
     model = programs.model
     terms = programs.posterior(params, split, total, key)
-    point = is_point(model, params, next(iter(split)), key)
+    family = families(model, params, next(iter(split)), key)
     latent_size = terms.mean.shape[1]
     results: dict[str, Any] = {
         "sentences": total,
@@ -217,7 +245,7 @@ def evaluate(
             "latent_size": latent_size,
             "mean_variance_per_dim": variances.tolist(),
         }
-    if point:
+    if family.point:
         return results, terms
 
     kl = terms.kl.sum(axis=1, dtype=np.float64)
@@ -225,11 +253,13 @@ def evaluate(
     results |= {
         "kl": float(kl.mean()),
         "kl_se": standard_error(kl),
-        "kl_per_dim": terms.kl.mean(axis=0, dtype=np.float64).tolist(),
+        "kl_analytic": family.analytic_kl,
         "elbo": float(elbos.mean()),
         "elbo_se": standard_error(elbos),
         "ppl_elbo": perplexity(float(-elbos.sum()), tokens),
     }
+    if terms.kl.shape[1] == latent_size:  # else it does not factorise
+        results["kl_per_dim"] = terms.kl.mean(axis=0, dtype=np.float64).tolist()
     results |= _importance(programs, params, split, key, settings)
     if latent_size == 0:
         return results, terms
@@ -237,10 +267,12 @@ def evaluate(
     from_prior = programs.reconstruction(
         params, prior_samples(model, params, total, key=key), split, key
     )
+    results["prior_rec"] = float(from_prior.mean(dtype=np.float64))
+    if not family.has_mi:
+        return results, terms  # and without it no verdict
     per_batch = mi_batch(terms.z, terms.mean, terms.log_var, batch_size=settings.mi_batch_size)
     per_corpus = mi_corpus(terms.z, terms.mean, terms.log_var)
     results |= {
-        "prior_rec": float(from_prior.mean(dtype=np.float64)),
         "mi_batch": per_batch._asdict(),
         "mi_corpus": per_corpus._asdict(),
     }

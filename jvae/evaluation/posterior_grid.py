@@ -29,7 +29,7 @@ def model_posterior_mean(
     References:
       He et al. (2019), section 3.2 and figure 3: z from -20 to 20 in steps of 0.1.
     """
-    prior = model.prior.distribution(params["prior"])
+    prior = model.prior.distribution(params)
     decoder_key = stream(key, Stream.DECODER)
     rows = batch.tokens.shape[0]
 

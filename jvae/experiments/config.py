@@ -12,6 +12,7 @@ from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
 from jvae.errors import UserError
 from jvae.experiments.objective import BOUNDS, GRADIENTS, LOSSES, check_objective
+from jvae.posteriors import POSTERIORS
 from jvae.priors import PRIORS
 from jvae.remedies import (
     FREE_BITS_FORMS,
@@ -20,12 +21,14 @@ from jvae.remedies import (
     RAMPS,
     RATE_CONTROLS,
     InnerLoop,
+    batch_norm,
+    committed_rate,
 )
 from jvae.training.control import ControlSettings
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
 from jvae.types import DType, Schedule
-from jvae.vae import VAE
+from jvae.vae import VAE, Encoder, Prior
 
 # What may differ when a run is resumed: how long, where and how it is shown, not what it computes.
 FREE_FIELDS = (
@@ -53,6 +56,7 @@ FREE_FIELDS = (
     "evaluation.num_examples",
 )
 MODES_OF_MODEL = ("vae", "ae", "lm")
+POSTERIOR_MAPS = ("none", "batch_norm", "committed_rate")
 PRECISIONS: dict[str, DType] = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
@@ -87,7 +91,14 @@ def default_config() -> ConfigDict:
             "mode": "vae",  # vae; ae: no noise, no KL; lm: no latent
             "encoder": "lstm",
             "decoder": "lstm",
-            "prior": "standard_normal",
+            "prior": "standard_normal",  # standard_normal, mixture, vamp, uniform_sphere
+            "prior_components": 100,  # mixture, vamp
+            "pseudo_length": 10,  # vamp: embeddings of a pseudo-sentence
+            "posterior": "diagonal",  # diagonal, full, vmf
+            "vmf_kappa": 13.0,  # vmf: concentration
+            "posterior_map": "none",  # none, batch_norm, committed_rate
+            "bn_gamma": 0.7,  # batch_norm: standard deviation of each posterior mean
+            "committed_rate": 0.1,  # committed_rate: nats per dimension
             "latent_size": 32,
             "embed_size": 512,
             "hidden_size": 1024,
@@ -189,6 +200,8 @@ def check(config: ConfigDict) -> None:
     _choose(ENCODERS, model.encoder, "model.encoder")
     _choose(DECODERS, model.decoder, "model.decoder")
     _choose(PRIORS, model.prior, "model.prior")
+    _choose(POSTERIORS, model.posterior, "model.posterior")
+    _choose(dict.fromkeys(POSTERIOR_MAPS), model.posterior_map, "model.posterior_map")
     _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
     objective = config.objective
     _choose(RAMPS, objective.kl_shape, "objective.kl_shape")
@@ -208,7 +221,16 @@ def check(config: ConfigDict) -> None:
     _choose(CORPORA, config.data.name, "data.name")
     _choose(TOKENIZERS, config.data.tokenizer, "data.tokenizer")
     positive = {
-        "model": ("latent_size", "embed_size", "hidden_size"),
+        "model": (
+            "latent_size",
+            "embed_size",
+            "hidden_size",
+            "prior_components",
+            "pseudo_length",
+            "bn_gamma",
+            "committed_rate",
+            "vmf_kappa",
+        ),
         "objective": (
             "num_samples",
             "kl_cycles",
@@ -261,6 +283,15 @@ def check(config: ConfigDict) -> None:
     if not 0 <= model.word_dropout <= 1:
         raise UserError(f"model.word_dropout = {model.word_dropout} must be from 0 to 1")
     check_objective(config)
+    if model.prior != "standard_normal" and model.mode != "vae":
+        raise UserError(
+            f"model.prior = {model.prior!r} needs model.mode = 'vae': in mode {model.mode!r} "
+            "nothing would teach it"
+        )
+    if model.prior == "vamp" and model.encoder == "none":
+        raise UserError("model.prior = 'vamp' needs a model.encoder that reads embeddings: 'lstm'")
+    _check_posterior(config)
+    _check_posterior_map(config)
     if training.memory_gb and training.parallel == "pmap":
         raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
     if training.vocab_shards > 1 and training.parallel == "pmap":
@@ -270,6 +301,56 @@ def check(config: ConfigDict) -> None:
             f"training.aggressive needs model.mode = 'vae': with {model.mode!r} the encoder has "
             "no posterior to train"
         )
+
+
+def _check_posterior(config: ConfigDict) -> None:
+    model = config.model
+    name = f"model.posterior = {model.posterior!r}"
+    if (model.posterior == "vmf") != (model.prior == "uniform_sphere"):
+        raise UserError(
+            f"{name} does not go with model.prior = {model.prior!r}: 'vmf' and 'uniform_sphere' "
+            "live on the sphere, and need each other"
+        )
+    if model.posterior == "diagonal":
+        return
+    if model.mode != "vae":
+        raise UserError(f"{name} needs model.mode = 'vae': {model.mode!r} has no such posterior")
+    if model.posterior == "vmf" and model.latent_size == 1:
+        raise UserError(f"{name} needs model.latent_size of at least 2: a sphere")
+    if model.prior == "vamp":
+        raise UserError(f"{name} does not go with model.prior = 'vamp', a mixture of 'diagonal'")
+    if model.posterior_map != "none":
+        raise UserError(
+            f"{name} does not go with model.posterior_map = {model.posterior_map!r}: its bound "
+            "holds for 'diagonal'"
+        )
+    if config.training.aggressive:
+        raise UserError(
+            f"{name} does not go with training.aggressive: its phase ends by the mutual "
+            "information, whose estimator takes 'diagonal'"
+        )
+
+
+def _check_posterior_map(config: ConfigDict) -> None:
+    model, training = config.model, config.training
+    name = f"model.posterior_map = {model.posterior_map!r}"
+    if model.posterior_map == "none":
+        return
+    if model.mode != "vae":
+        raise UserError(f"{name} needs model.mode = 'vae': it bounds the KL of a posterior")
+    if model.prior != "standard_normal":
+        raise UserError(
+            f"{name} needs model.prior = 'standard_normal': a prior that learns would follow the "
+            "posteriors, and their KL is not bounded from below"
+        )
+    if model.posterior_map == "batch_norm":
+        if training.batch_size == 1:
+            raise UserError(f"{name} needs training.batch_size of at least 2: its moments vary")
+        if training.parallel == "pmap" or training.memory_gb:
+            raise UserError(
+                f"{name} takes moments over the whole batch: it needs training.parallel = 'jit' "
+                "and training.memory_gb = 0"
+            )
 
 
 def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
@@ -292,18 +373,42 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         "embed_init_scale": options.embed_init_scale,
         "dtype": dtype,
     }
-    encoder = ENCODERS["none" if language_model else options.encoder]
+    make_encoder = ENCODERS["none" if language_model else options.encoder]
+    family = POSTERIORS[options.posterior](kappa=options.vmf_kappa)
+    encoder = make_encoder(**sizes, point=options.mode == "ae", family=family)
+    if options.posterior_map == "batch_norm":
+        encoder = batch_norm(encoder, gamma=options.bn_gamma, latent_size=latent_size)
+    if options.posterior_map == "committed_rate":
+        encoder = committed_rate(encoder, rate=options.committed_rate)
     return VAE(
-        encoder=encoder(**sizes, point=options.mode == "ae"),
+        encoder=encoder,
         decoder=DECODERS[options.decoder](
             **sizes,
             dropout_in=options.dropout_in,
             dropout_out=options.dropout_out,
             word_dropout=options.word_dropout,
         ),
-        prior=PRIORS[options.prior](latent_size=latent_size),
+        prior=make_prior(config, encoder, latent_size),
         latent_size=latent_size,
     )
+
+
+def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
+    """`config.model.prior`, of a model with this encoder."""
+    options = config.model
+    arguments: dict[str, dict[str, Any]] = {
+        "standard_normal": {"latent_size": latent_size},
+        "uniform_sphere": {"latent_size": latent_size},
+        "mixture": {"latent_size": latent_size, "components": options.prior_components},
+        "vamp": {
+            "encoder": encoder,
+            "components": options.prior_components,
+            "length": options.pseudo_length,
+            "embed_size": options.embed_size,
+            "init_scale": options.embed_init_scale,
+        },
+    }
+    return PRIORS[options.prior](**arguments[options.prior])
 
 
 def make_kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:

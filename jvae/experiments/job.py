@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jvae.data.batching import epoch_plan
-from jvae.evaluation.evaluate import Programs, SplitBatches, training_figures
+from jvae.evaluation.evaluate import Programs, SplitBatches, families, training_figures
 from jvae.experiments.config import (
     make_control,
     make_inner_loop,
@@ -26,6 +26,7 @@ from jvae.experiments.setup import Data
 from jvae.random import Stream, stream
 from jvae.training.feed import Feed, inner_rows, own_row, resident, streamed
 from jvae.training.loop import Job
+from jvae.training.measured import with_measured
 from jvae.training.memory import Memory, fit
 from jvae.training.parallel import Parallel
 from jvae.training.state import TrainState
@@ -79,6 +80,7 @@ def make_job(
             settings,
             parallel.sharding,
         )
+        step = with_measured(step, model.encoder, settings.widths, parallel.sharding.rows)
         return parallel.compile(step)
 
     key = parallel.replicate(jax.random.key(config.training.seed))
@@ -97,13 +99,14 @@ def make_job(
             cure="model.hidden_size or data.max_size",
         )
     valid = split_batches(config, data, "valid", parallel)
+    has_mi = families(model, state.params, next(iter(valid)), key).has_mi
 
     def validate(state: TrainState) -> dict[str, Any]:
         # The same noise at every epoch: epochs differ by their parameters only.
         terms = programs.posterior(
             state.params, valid, len(valid.split.lengths), stream(key, Stream.EVALUATION)
         )
-        return training_figures(terms, config.evaluation.mi_batch_size)
+        return training_figures(terms, config.evaluation.mi_batch_size, has_mi=has_mi)
 
     def reset_optimisers(state: TrainState) -> TrainState:
         return state._replace(

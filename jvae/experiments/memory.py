@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jvae.evaluation.corpus import samples_per_chunk
-from jvae.evaluation.evaluate import Programs, is_point
+from jvae.evaluation.evaluate import Programs, families
 from jvae.evaluation.samples import block_size
 from jvae.experiments.setup import Data
 from jvae.training.memory import Memory, fit, megabytes, program_memory
@@ -71,7 +71,7 @@ def fit_evaluation(
         "encoding": program_memory(compiled(programs.encode, batch)),
         "decoding": program_memory(compiled(programs.decode, z, batch)),
     }
-    if is_point(model, params, batch, key):
+    if families(model, params, batch, key).point:
         return FittedEvaluation(1, needs)
 
     few, num_samples = blank(options.iw_batch_size), options.iw_samples

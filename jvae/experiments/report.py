@@ -46,7 +46,8 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
     add("PPL (ELBO)", "ppl_elbo", f"{r.get('ppl_elbo', 0):.2f}", per_token)
     add("rec", "rec", plus_minus("rec"), "nats per sentence")
     if r.get("latent_size", 0):
-        add("KL", "kl", plus_minus("kl"), "nats per sentence")
+        how = "" if r.get("kl_analytic", True) else ", Monte Carlo, one z a sentence"
+        add("KL", "kl", plus_minus("kl"), f"nats per sentence{how}")
         for name, key in (("MI (batch)", "mi_batch"), ("MI (corpus)", "mi_corpus")):
             if key in r:
                 mi = r[key]

@@ -113,5 +113,5 @@ def elbo(
     log_likelihoods = (
         log_likelihood(z[0])[None] if num_samples == 1 else jax.vmap(log_likelihood)(z)
     )
-    kl, analytic = kl_divergence(q, model.prior.distribution(params["prior"]), z)
+    kl, analytic = kl_divergence(q, model.prior.distribution(params), z)
     return ELBOTerms(jnp.mean(log_likelihoods, axis=0), {"latent": kl}, analytic)

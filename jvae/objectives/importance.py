@@ -44,7 +44,7 @@ def importance_weights(
       TypeError: the posterior has no density (an autoencoder).
     """
     q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=False)
-    p = model.prior.distribution(params["prior"])
+    p = model.prior.distribution(params)
     keys, decoder_key = latent_keys(key, batch), stream(key, Stream.DECODER)
 
     def log_weight(sample_key: Key) -> Array:

@@ -2,9 +2,15 @@
 
 from collections.abc import Callable
 
+from jvae.priors.mixture import mixture as mixture
 from jvae.priors.standard_normal import standard_normal as standard_normal
+from jvae.priors.uniform_sphere import uniform_sphere as uniform_sphere
+from jvae.priors.vamp import vamp as vamp
 from jvae.vae import Prior
 
 PRIORS: dict[str, Callable[..., Prior]] = {
     "standard_normal": standard_normal,
+    "mixture": mixture,
+    "vamp": vamp,
+    "uniform_sphere": uniform_sphere,
 }

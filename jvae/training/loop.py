@@ -105,7 +105,9 @@ def train(
                     f"{_advice(checkpoints)}"
                 )
             record |= validation
-            state, decision = end_epoch(state, validation["elbo"], validation["mi"], job.settings)
+            # Absent for posteriors that have no estimator of it; only the aggressive phase asks.
+            mi = validation.get("mi", 0.0)
+            state, decision = end_epoch(state, validation["elbo"], mi, job.settings)
             if decision.reload_best:
                 like = checkpoint.shapes(state)
                 # Let go of first: two whole states would be the peak of the run's memory.
@@ -207,9 +209,10 @@ def _advice(checkpoints: ocp.CheckpointManager) -> str:
 
 
 def _summary(record: dict[str, Any], is_best: bool) -> str:
+    mi = f"mi {record['mi']:.2f}  " if "mi" in record else ""
     return (
         f"epoch {record['epoch']}: valid elbo {record['elbo']:.2f}  rec {record['rec']:.2f}  "
-        f"kl {record['kl']:.2f}  mi {record['mi']:.2f}  au {record['au']}  "
+        f"kl {record['kl']:.2f}  {mi}au {record['au']}  "
         f"kl weight {record['kl_weight']:.2f}  {record['seconds']:.0f} s"
         + ("  (best)" if is_best else "")
     )

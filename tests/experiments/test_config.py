@@ -209,6 +209,10 @@ def test_a_language_model_has_no_latent():
         ("model.encoder", "lsmt", "did you mean 'lstm'"),
         ("model.decoder", "lstn", "did you mean 'lstm'"),
         ("model.prior", "standard_norm", "did you mean 'standard_normal'"),
+        ("model.prior_components", 0, "above 0"),
+        ("model.posterior", "full_rank", "did you mean 'full'"),
+        ("model.posterior_map", "batchnorm", "did you mean 'batch_norm'"),
+        ("model.committed_rate", 0.0, "above 0"),
         ("objective.kl_schedule", "cyclic", "did you mean 'cyclical'"),
         ("training.optimiser", "adma", "did you mean 'adam'"),
         ("training.inner_optimiser", "sdg", "did you mean 'sgd'"),
@@ -254,6 +258,48 @@ def test_aggressive_training_needs_a_posterior(mode):
     check(config)
     config.model.mode = mode
     with pytest.raises(UserError, match=r"training.aggressive needs model.mode = 'vae'"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"prior": "mixture", "mode": "ae"}, "needs model.mode = 'vae'"),
+        ({"prior": "vamp", "encoder": "none"}, "reads embeddings"),
+        ({"prior": "vamp", "posterior": "full"}, "a mixture of 'diagonal'"),
+        ({"prior": "mixture", "posterior_map": "batch_norm"}, "follow the posteriors"),
+        ({"posterior": "vmf"}, "need each other"),
+        ({"prior": "uniform_sphere"}, "need each other"),
+        ({"posterior": "vmf", "prior": "uniform_sphere", "latent_size": 1}, "at least 2"),
+        ({"posterior": "full", "mode": "ae"}, "'ae' has no such posterior"),
+        ({"posterior": "full", "posterior_map": "committed_rate"}, "its bound holds for"),
+        ({"posterior_map": "committed_rate", "mode": "ae"}, "bounds the KL of a posterior"),
+    ],
+)
+def test_a_combination_without_sense_is_refused(fields, says):
+    config = default_config()
+    config.model.update(fields)
+    with pytest.raises(UserError) as caught:
+        check(config)
+    message = str(caught.value)
+    assert message.startswith("model.") and says in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "says"),
+    [
+        ({"posterior_map": "batch_norm"}, {"batch_size": 1}, "at least 2"),
+        ({"posterior_map": "batch_norm"}, {"parallel": "pmap"}, "over the whole batch"),
+        ({"posterior_map": "batch_norm"}, {"memory_gb": 1.0}, "over the whole batch"),
+        ({"posterior": "full"}, {"aggressive": True}, "ends by the mutual information"),
+    ],
+)
+def test_a_posterior_that_training_cannot_serve_is_refused(model, training, says):
+    config = default_config()
+    config.model.update(model)
+    check(config)
+    config.training.update(training)
+    with pytest.raises(UserError, match=says):
         check(config)
 
 

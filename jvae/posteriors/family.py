@@ -1,0 +1,29 @@
+"""What makes a posterior of an encoder's last layer."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from jvae.distributions import DiagonalGaussian, Distribution
+from jvae.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of posteriors over `[B, L]`.
+
+    Attributes:
+      size: L -> outputs D that the last layer needs.
+      posterior: `[B, D] -> distribution`.
+    """
+
+    size: Callable[[int], int]
+    posterior: Callable[[Array], Distribution]
+
+
+def _diagonal(outputs: Array) -> DiagonalGaussian:
+    return DiagonalGaussian(*jnp.split(outputs, 2, axis=-1))
+
+
+DIAGONAL = Family(lambda size: 2 * size, _diagonal)
