@@ -8,11 +8,19 @@ import optax
 from ml_collections import ConfigDict
 
 from jvae.data import CORPORA, TOKENIZERS
-from jvae.decoders import DECODERS
+from jvae.decoders import CNN_SIZES, DECODERS
 from jvae.encoders import ENCODERS
 from jvae.errors import UserError
+from jvae.objectives import Loss
 from jvae.priors import PRIORS
-from jvae.remedies import KL_SCHEDULES, InnerLoop
+from jvae.remedies import (
+    KL_SCHEDULES,
+    NOISES,
+    InnerLoop,
+    bag_of_words_loss,
+    with_bag_of_words,
+    with_denoising,
+)
 from jvae.training.control import ControlSettings
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
@@ -86,6 +94,10 @@ def default_config() -> ConfigDict:
             "dropout_in": 0.5,
             "dropout_out": 0.5,
             "word_dropout": 0.0,
+            "cnn_size": "L",  # decoder "cnn": S, M, L or VL
+            "skip": False,  # decoder "lstm": z also reaches the output layer directly
+            "denoise": "",  # what the encoder reads in training: drop, swap or mask words
+            "denoise_rate": 0.3,
             "init_scale": 0.01,
             "embed_init_scale": 0.1,
         }
@@ -100,6 +112,7 @@ def default_config() -> ConfigDict:
             "kl_ramp": 0.5,  # cyclical: share of a cycle spent rising
             "kl_steepness": 0.0025,  # logistic: per step
             "num_samples": 1,  # of z per sentence and update
+            "bow_weight": 0.0,  # of the bag-of-words loss; its source's is 1
         }
     )
     config.training = ConfigDict(
@@ -169,6 +182,9 @@ def check(config: ConfigDict) -> None:
     _choose(ENCODERS, model.encoder, "model.encoder")
     _choose(DECODERS, model.decoder, "model.decoder")
     _choose(PRIORS, model.prior, "model.prior")
+    _choose(CNN_SIZES, model.cnn_size, "model.cnn_size")
+    if model.denoise:
+        _choose(NOISES, model.denoise, "model.denoise")
     _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
     _choose(OPTIMISERS, training.optimiser, "training.optimiser")
     _choose(OPTIMISERS, training.inner_optimiser, "training.inner_optimiser")
@@ -208,6 +224,7 @@ def check(config: ConfigDict) -> None:
         "data": ("seed", "max_size", "max_length"),
         "training": ("seed", "max_batches", "num_devices", "process_id", "memory_gb", "profile"),
         "evaluation": ("iw_sentences", "iw_tolerance"),
+        "objective": ("bow_weight",),
     }
     for group, fields in positive.items():
         for field in fields:
@@ -220,8 +237,18 @@ def check(config: ConfigDict) -> None:
     for field in ("dropout_in", "dropout_out"):
         if not 0 <= model[field] < 1:
             raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
-    if not 0 <= model.word_dropout <= 1:
-        raise UserError(f"model.word_dropout = {model.word_dropout} must be from 0 to 1")
+    for field in ("word_dropout", "denoise_rate"):
+        if not 0 <= model[field] <= 1:
+            raise UserError(f"model.{field} = {model[field]} must be from 0 to 1")
+    if model.skip and model.decoder != "lstm":
+        raise UserError(f"model.skip needs model.decoder = 'lstm', not {model.decoder!r}")
+    for name, used in {
+        "model.skip": model.skip,
+        "model.denoise": model.denoise,
+        "objective.bow_weight": config.objective.bow_weight,
+    }.items():
+        if used and model.mode == "lm":
+            raise UserError(f"{name} = {used!r} needs a latent: model.mode = 'lm' has none")
     if training.memory_gb and training.parallel == "pmap":
         raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
     if training.vocab_shards > 1 and training.parallel == "pmap":
@@ -253,15 +280,29 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         "embed_init_scale": options.embed_init_scale,
         "dtype": dtype,
     }
-    encoder = ENCODERS["none" if language_model else options.encoder]
+    encoder = ENCODERS["none" if language_model else options.encoder](
+        **sizes, point=options.mode == "ae"
+    )
+    if options.denoise:
+        encoder = with_denoising(encoder, NOISES[options.denoise], options.denoise_rate)
+    own: dict[str, dict[str, Any]] = {
+        "cnn": {"size": options.cnn_size},
+        "lstm": {"skip": options.skip},
+    }
+    decoder = DECODERS[options.decoder](
+        **sizes,
+        dropout_in=options.dropout_in,
+        dropout_out=options.dropout_out,
+        word_dropout=options.word_dropout,
+        **own.get(options.decoder, {}),
+    )
+    if config.objective.bow_weight:
+        decoder = with_bag_of_words(
+            decoder, vocab_size=vocab_size, init_scale=options.init_scale, dtype=dtype
+        )
     return VAE(
-        encoder=encoder(**sizes, point=options.mode == "ae"),
-        decoder=DECODERS[options.decoder](
-            **sizes,
-            dropout_in=options.dropout_in,
-            dropout_out=options.dropout_out,
-            word_dropout=options.word_dropout,
-        ),
+        encoder=encoder,
+        decoder=decoder,
         prior=PRIORS[options.prior](latent_size=latent_size),
         latent_size=latent_size,
     )
@@ -290,6 +331,13 @@ def make_kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
         },
     }
     return KL_SCHEDULES[options.kl_schedule](**arguments[options.kl_schedule])
+
+
+def add_auxiliary_losses(config: ConfigDict, loss: Loss) -> Loss:
+    """`loss`, and what the configuration adds to it."""
+    if config.objective.bow_weight:
+        loss = bag_of_words_loss(loss, config.objective.bow_weight)
+    return loss
 
 
 def make_optimisers(

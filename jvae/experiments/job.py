@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jvae.data.batching import epoch_plan
 from jvae.evaluation.evaluate import Programs, SplitBatches, training_figures
 from jvae.experiments.config import (
+    add_auxiliary_losses,
     make_control,
     make_inner_loop,
     make_kl_schedule,
@@ -60,7 +61,7 @@ def make_job(
             microbatches=microbatches,
             inner=make_inner_loop(config),
         )
-        loss = negative_elbo(kl_weight)
+        loss = add_auxiliary_losses(config, negative_elbo(kl_weight))
         step = make_step(model, loss, optimiser, inner_optimiser, settings, parallel.sharding)
         return parallel.compile(step)
 
