@@ -94,7 +94,7 @@ def default_config() -> ConfigDict:
             "dropout_in": 0.5,
             "dropout_out": 0.5,
             "word_dropout": 0.0,
-            "cnn_size": "L",  # decoder "cnn": S, M, L or VL
+            "cnn_size": "S",  # decoder "cnn": S, M, L or VL
             "skip": False,  # decoder "lstm": z also reaches the output layer directly
             "denoise": "",  # what the encoder reads in training: drop, swap or mask words
             "denoise_rate": 0.3,

@@ -105,10 +105,14 @@ def test_the_training_decoder_is_the_numpy_one_under_the_same_noise():
     np.testing.assert_allclose(log_prob, expected(*columns), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "field"), [("S", 15), ("M", 63), ("L", 125), ("VL", 509)])
-def test_each_size_sees_its_receptive_field_and_no_more(size, field):
+def test_the_four_sizes():
+    fields = {size: 1 + 2 * sum(dilations) for size, dilations in CNN_SIZES.items()}
+    assert fields == {"S": 15, "M": 63, "L": 125, "VL": 509}
+
+
+@pytest.mark.parametrize(("size", "field"), [("S", 15), ("L", 125)])
+def test_a_size_sees_its_receptive_field_and_no_more(size, field):
     """With positive weights every path through the blocks has a positive gradient."""
-    assert field == 1 + 2 * sum(CNN_SIZES[size])
     module = CNNDecoder(vocab_size=4, latent_size=1, embed_size=1, hidden_size=2, size=size)
     shapes = jax.eval_shape(
         partial(module.init, key=KEY, train=False, method="log_prob"), KEY, Z[:, :1], BATCH
