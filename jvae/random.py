@@ -30,6 +30,7 @@ class Stream(enum.IntEnum):
     SHUFFLED = 11
     PRIOR = 12
     GENERATION = 13
+    DENOISING = 14
 
 
 def stream(key: Key, name: Stream, step: Array | int = 0) -> Key:

@@ -38,12 +38,15 @@ class Decoder(NamedTuple):
       start: `(params, z [B, L]) -> carry`: the state before the first token.
       step: `(params, carry, token [B]) -> (carry, logits [B, V])`: reads a token, predicts the
         next.
+      auxiliary: None, or `(params, z [B, L], batch) -> {name: [B]}`: what a loss may add in
+        training, and no part of `p(x | z)`.
     """
 
     init: Callable[..., Params]
     log_prob: Callable[..., Array]
     start: Callable[[Params, Array], Any]
     step: Callable[[Params, Any, Array], tuple[Any, Array]]
+    auxiliary: Callable[[Params, Array, Batch], dict[str, Array]] | None = None
 
 
 class Prior(NamedTuple):

@@ -10,7 +10,8 @@ from jax.errors import KeyReuseError
 
 import jvae
 from jvae.random import Stream, example_keys, sample_keys, stream
-from tests.conftest import make_batch, make_model
+from jvae.remedies import NOISES, with_bag_of_words, with_denoising
+from tests.conftest import VOCAB, make_batch, make_model
 
 KEY = jax.random.key(5)
 
@@ -36,6 +37,7 @@ def test_numbers_are_never_changed():
         "SHUFFLED": 11,
         "PRIOR": 12,
         "GENERATION": 13,
+        "DENOISING": 14,
     }
     assert (
         numbers.items() <= {name: int(value) for name, value in Stream.__members__.items()}.items()
@@ -94,6 +96,10 @@ def test_neighbours_are_independent():
 def test_no_key_is_used_twice():
     """JAX's own checker, which reads the traced program."""
     model, batch = make_model(word_dropout=0.3), make_batch(2, 4)
+    model = model._replace(
+        encoder=with_denoising(model.encoder, NOISES["swap"]),
+        decoder=with_bag_of_words(model.decoder, vocab_size=VOCAB),
+    )
     params = jax.eval_shape(lambda key: jvae.init(model, batch, key=key), KEY)
     with jax.debug_key_reuse(True):
         with pytest.raises(KeyReuseError):

@@ -1,5 +1,7 @@
 """The LSTM decoder of He et al. (2019)."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -19,11 +21,27 @@ from jvae.types import Array, Batch, DType, Key
 from jvae.vae import Decoder, decoder_from_module
 
 
+class FromLatent(NamedTuple):
+    """What z says to every step of a sentence.
+
+    Attributes:
+      gates: `[B, 4H]`, its share of the gates.
+      output: `[B, H]`, its share of the output layer's input, or None without a skip connection.
+    """
+
+    gates: Array
+    output: Array | None
+
+
+Carry = tuple[LSTMCarry, FromLatent]
+
+
 class LSTMDecoder(nn.Module):
     """`p(x | z) = prod_t p(x_t | x_<t, z)`; z sets the initial state and enters every input.
 
     Initial state: `cell = z W_0`, `hidden = tanh(cell)`. Every gate also sees `z W_z`, which is
-    computed once per sentence, not per token.
+    computed once per sentence, not per token. The output layer sees `hidden`, or with `skip`
+    `hidden + z W_s`, past all that the recurrence may forget.
 
     Attributes:
       vocab_size: V.
@@ -32,13 +50,17 @@ class LSTMDecoder(nn.Module):
       hidden_size: H.
       dropout_in: dropout on the input embeddings.
       dropout_out: dropout on the hidden states before the output layer.
-      word_dropout: share of input words replaced by `<unk>` in training (Bowman et al., 2016).
+      word_dropout: share of input words replaced by `<unk>` in training (Bowman et al., 2016). At
+        1, the inputless decoder, only z tells sentences apart; evaluation shows it the words again.
+      skip: whether z also reaches the output layer directly (Dieng et al., 2019). Only the paper's
+        abstract could be read; that the connection is linear is ours.
       init_scale: weights start from `U(-init_scale, init_scale)`.
       embed_init_scale: the same for embeddings.
       dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
 
     References:
       He et al. (2019), Lagging Inference Networks and Posterior Collapse, section 6.
+      Dieng et al. (2019), Avoiding Latent Variable Collapse with Generative Skip Models.
     """
 
     vocab_size: int
@@ -48,6 +70,7 @@ class LSTMDecoder(nn.Module):
     dropout_in: float = 0.5
     dropout_out: float = 0.5
     word_dropout: float = 0.0
+    skip: bool = False
     init_scale: float = 0.01
     embed_init_scale: float = 0.1
     dtype: DType = None
@@ -60,6 +83,8 @@ class LSTMDecoder(nn.Module):
         self.lstm = LSTM(self.hidden_size, init, self.dtype)
         self.latent_to_cell = nn.Dense(self.hidden_size, use_bias=False, kernel_init=init)
         self.latent_to_gates = nn.Dense(4 * self.hidden_size, use_bias=False, kernel_init=init)
+        if self.skip:
+            self.latent_to_output = nn.Dense(self.hidden_size, use_bias=False, kernel_init=init)
         self.output_kernel = self.param("output_kernel", init, (self.hidden_size, self.vocab_size))
 
     def log_prob(self, z: Array, batch: Batch, *, key: Key, train: bool) -> Array:
@@ -76,16 +101,18 @@ class LSTMDecoder(nn.Module):
         projected = self.lstm.project(embedded)
         if not train:
             return self._streamed_log_prob(carry, projected, from_latent, batch)
-        hidden = self.lstm.outputs(carry, projected + from_latent[:, None])
+        hidden = self.lstm.outputs(carry, projected + from_latent.gates[:, None])
         out_key = stream(key, Stream.OUTPUT_DROPOUT)
         hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
+        if from_latent.output is not None:
+            hidden += from_latent.output[:, None]
         # Flat rows: the kernel's gradient is then one two-dimensional product.
         logits = product(hidden.reshape(-1, self.hidden_size), self.output_kernel, self.dtype)
         log_probs = next_token_log_prob(logits, batch.targets.reshape(-1))
         return jnp.sum(jnp.where(batch.mask, log_probs.reshape(batch.mask.shape), 0), axis=1)
 
     def _streamed_log_prob(
-        self, carry: LSTMCarry, projected: Array, from_latent: Array, batch: Batch
+        self, carry: LSTMCarry, projected: Array, from_latent: FromLatent, batch: Batch
     ) -> Array:
         """The same without a `[B, T, V]` array, for evaluation with many samples.
 
@@ -96,27 +123,32 @@ class LSTMDecoder(nn.Module):
         def body(state, inputs):
             carry, total = state
             gates, target, real = inputs
-            carry = lstm_cell(carry, gates + from_latent, recurrent_kernel)
-            log_prob = next_token_log_prob(carry.hidden @ output_kernel, target)
+            carry = lstm_cell(carry, gates + from_latent.gates, recurrent_kernel)
+            seen = _joined(carry.hidden, from_latent)
+            log_prob = next_token_log_prob(seen @ output_kernel, target)
             return (carry, total + jnp.where(real, log_prob, 0)), None
 
         inputs = (jnp.swapaxes(projected, 0, 1), batch.targets.T, batch.mask.T)
         (_, total), _ = jax.lax.scan(body, (carry, jnp.zeros_like(carry.cell[:, 0])), inputs)
         return total
 
-    def start(self, z: Array) -> tuple[LSTMCarry, Array]:
-        """What z sets before the first token: the state, and its share of every gate."""
+    def start(self, z: Array) -> Carry:
+        """What z sets before the first token: the state, and its share of every step."""
         cell = self.latent_to_cell(z)
-        return LSTMCarry(cell, jnp.tanh(cell)), self.latent_to_gates(z)
+        output = self.latent_to_output(z) if self.skip else None
+        return LSTMCarry(cell, jnp.tanh(cell)), FromLatent(self.latent_to_gates(z), output)
 
-    def step(
-        self, carry: tuple[LSTMCarry, Array], token: Array
-    ) -> tuple[tuple[LSTMCarry, Array], Array]:
+    def step(self, carry: Carry, token: Array) -> tuple[Carry, Array]:
         """Reads `token` `[B]`, predicts the next: logits `[B, V]`."""
         state, from_latent = carry
-        projected = self.lstm.project(self.embedding(token)) + from_latent
+        projected = self.lstm.project(self.embedding(token)) + from_latent.gates
         state = self.lstm.step(state, projected)
-        return (state, from_latent), state.hidden @ self.output_kernel
+        return (state, from_latent), _joined(state.hidden, from_latent) @ self.output_kernel
+
+
+def _joined(hidden: Array, from_latent: FromLatent) -> Array:
+    """What the output layer sees, `[B, H]`."""
+    return hidden if from_latent.output is None else hidden + from_latent.output
 
 
 def lstm_decoder(**options) -> Decoder:

@@ -46,7 +46,7 @@ def compare(
       jvae.training.loop.Interrupted: on a signal, after a checkpoint; the same call goes on.
     """
     from jvae.experiments import compare_report
-    from jvae.experiments.config import check
+    from jvae.experiments.checks import check
     from jvae.experiments.runner import make_workdir
 
     names = choose(methods)

@@ -1,34 +1,11 @@
-"""The configuration of a run, and its way into the library's plain values."""
+"""The configuration of a run: every field with its default."""
 
-import difflib
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 from ml_collections import ConfigDict
 
-from jvae.data import CORPORA, TOKENIZERS
-from jvae.decoders import DECODERS
-from jvae.encoders import ENCODERS
-from jvae.errors import UserError
-from jvae.experiments.objective import BOUNDS, GRADIENTS, LOSSES, check_objective
-from jvae.posteriors import POSTERIORS
-from jvae.priors import PRIORS
-from jvae.remedies import (
-    FREE_BITS_FORMS,
-    FREE_BITS_MODES,
-    KL_SCHEDULES,
-    RAMPS,
-    RATE_CONTROLS,
-    InnerLoop,
-    batch_norm,
-    committed_rate,
-)
-from jvae.training.control import ControlSettings
-from jvae.training.optimisers import OPTIMISERS
-from jvae.training.parallel import MODES
-from jvae.types import DType, Schedule
-from jvae.vae import VAE, Encoder, Prior
+from jvae.types import DType
 
 # What may differ when a run is resumed: how long, where and how it is shown, not what it computes.
 FREE_FIELDS = (
@@ -105,6 +82,10 @@ def default_config() -> ConfigDict:
             "dropout_in": 0.5,
             "dropout_out": 0.5,
             "word_dropout": 0.0,
+            "cnn_size": "S",  # decoder "cnn": S, M, L or VL
+            "skip": False,  # decoder "lstm": z also reaches the output layer directly
+            "denoise": "",  # what the encoder reads in training: drop, swap or mask words
+            "denoise_rate": 0.3,
             "init_scale": 0.01,
             "embed_init_scale": 0.1,
         }
@@ -131,6 +112,7 @@ def default_config() -> ConfigDict:
             "rate_learning_rate": 1e-3,  # minimum_rate: of the multiplier
             "bound": "elbo",  # or iwae, with num_samples
             "gradient": "plain",  # of the encoder; elbo: or stl, iwae: or dreg
+            "bow_weight": 0.0,  # of the bag-of-words loss; its source's is 1
         }
     )
     config.training = ConfigDict(
@@ -179,295 +161,6 @@ def default_config() -> ConfigDict:
         }
     )
     return config.lock()  # a misspelt field in a configuration file is refused
-
-
-def _choose(table: dict[str, Any], name: str, field: str) -> Any:
-    if name in table:
-        return table[name]
-    near = difflib.get_close_matches(name, table, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(f"{field} = {name!r} is unknown: {hint}known are {', '.join(table)}")
-
-
-def check(config: ConfigDict) -> None:
-    """Refuses values that would fail later, less clearly.
-
-    Raises:
-      UserError: names the field, its value and what is allowed.
-    """
-    model, training = config.model, config.training
-    _choose(dict.fromkeys(MODES_OF_MODEL), model.mode, "model.mode")
-    _choose(ENCODERS, model.encoder, "model.encoder")
-    _choose(DECODERS, model.decoder, "model.decoder")
-    _choose(PRIORS, model.prior, "model.prior")
-    _choose(POSTERIORS, model.posterior, "model.posterior")
-    _choose(dict.fromkeys(POSTERIOR_MAPS), model.posterior_map, "model.posterior_map")
-    _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
-    objective = config.objective
-    _choose(RAMPS, objective.kl_shape, "objective.kl_shape")
-    _choose(LOSSES, objective.loss, "objective.loss")
-    _choose(FREE_BITS_MODES, objective.free_bits_mode, "objective.free_bits_mode")
-    _choose(dict.fromkeys(FREE_BITS_FORMS), objective.free_bits_form, "objective.free_bits_form")
-    if objective.rate_control:
-        _choose(RATE_CONTROLS, objective.rate_control, "objective.rate_control")
-    _choose(dict.fromkeys(BOUNDS), objective.bound, "objective.bound")
-    _choose(dict.fromkeys(GRADIENTS), objective.gradient, "objective.gradient")
-    _choose(OPTIMISERS, training.optimiser, "training.optimiser")
-    _choose(OPTIMISERS, training.inner_optimiser, "training.inner_optimiser")
-    _choose(MODES, training.parallel, "training.parallel")
-    _choose(PRECISIONS, training.precision, "training.precision")
-    _choose(dict.fromkeys(("encoder", "joint")), training.inner_clip, "training.inner_clip")
-    _choose(dict.fromkeys(("truncate", "drop")), config.data.too_long, "data.too_long")
-    _choose(CORPORA, config.data.name, "data.name")
-    _choose(TOKENIZERS, config.data.tokenizer, "data.tokenizer")
-    positive = {
-        "model": (
-            "latent_size",
-            "embed_size",
-            "hidden_size",
-            "prior_components",
-            "pseudo_length",
-            "bn_gamma",
-            "committed_rate",
-            "vmf_kappa",
-        ),
-        "objective": (
-            "num_samples",
-            "kl_cycles",
-            "kl_epochs",
-            "free_bits",
-            "capacity",
-            "capacity_steps",
-            "rate",
-            "rate_learning_rate",
-        ),
-        "training": (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "clip_norm",
-            "inner_learning_rate",
-            "inner_max_updates",
-            "inner_window",
-            "patience",
-            "max_decays",
-            "num_processes",
-            "vocab_shards",
-        ),
-        "evaluation": (
-            "batch_size",
-            "mi_batch_size",
-            "iw_samples",
-            "iw_batch_size",
-            "memory_mb",
-            "num_examples",
-        ),
-        "data": ("max_buckets", "min_count"),
-    }
-    not_negative = {
-        "data": ("seed", "max_size", "max_length"),
-        "training": ("seed", "max_batches", "num_devices", "process_id", "memory_gb", "profile"),
-        "evaluation": ("iw_sentences", "iw_tolerance"),
-    }
-    for group, fields in positive.items():
-        for field in fields:
-            if not config[group][field] > 0:
-                raise UserError(f"{group}.{field} = {config[group][field]} must be above 0")
-    for group, fields in not_negative.items():
-        for field in fields:
-            if not config[group][field] >= 0:
-                raise UserError(f"{group}.{field} = {config[group][field]} must be at least 0")
-    for field in ("dropout_in", "dropout_out"):
-        if not 0 <= model[field] < 1:
-            raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
-    if not 0 <= model.word_dropout <= 1:
-        raise UserError(f"model.word_dropout = {model.word_dropout} must be from 0 to 1")
-    check_objective(config)
-    if model.prior != "standard_normal" and model.mode != "vae":
-        raise UserError(
-            f"model.prior = {model.prior!r} needs model.mode = 'vae': in mode {model.mode!r} "
-            "nothing would teach it"
-        )
-    if model.prior == "vamp" and model.encoder == "none":
-        raise UserError("model.prior = 'vamp' needs a model.encoder that reads embeddings: 'lstm'")
-    _check_posterior(config)
-    _check_posterior_map(config)
-    if training.memory_gb and training.parallel == "pmap":
-        raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
-    if training.vocab_shards > 1 and training.parallel == "pmap":
-        raise UserError("training.vocab_shards needs training.parallel = 'jit', not 'pmap'")
-    if training.aggressive and model.mode != "vae":
-        raise UserError(
-            f"training.aggressive needs model.mode = 'vae': with {model.mode!r} the encoder has "
-            "no posterior to train"
-        )
-
-
-def _check_posterior(config: ConfigDict) -> None:
-    model = config.model
-    name = f"model.posterior = {model.posterior!r}"
-    if (model.posterior == "vmf") != (model.prior == "uniform_sphere"):
-        raise UserError(
-            f"{name} does not go with model.prior = {model.prior!r}: 'vmf' and 'uniform_sphere' "
-            "live on the sphere, and need each other"
-        )
-    if model.posterior == "diagonal":
-        return
-    if model.mode != "vae":
-        raise UserError(f"{name} needs model.mode = 'vae': {model.mode!r} has no such posterior")
-    if model.posterior == "vmf" and model.latent_size == 1:
-        raise UserError(f"{name} needs model.latent_size of at least 2: a sphere")
-    if model.prior == "vamp":
-        raise UserError(f"{name} does not go with model.prior = 'vamp', a mixture of 'diagonal'")
-    if model.posterior_map != "none":
-        raise UserError(
-            f"{name} does not go with model.posterior_map = {model.posterior_map!r}: its bound "
-            "holds for 'diagonal'"
-        )
-    if config.training.aggressive:
-        raise UserError(
-            f"{name} does not go with training.aggressive: its phase ends by the mutual "
-            "information, whose estimator takes 'diagonal'"
-        )
-
-
-def _check_posterior_map(config: ConfigDict) -> None:
-    model, training = config.model, config.training
-    name = f"model.posterior_map = {model.posterior_map!r}"
-    if model.posterior_map == "none":
-        return
-    if model.mode != "vae":
-        raise UserError(f"{name} needs model.mode = 'vae': it bounds the KL of a posterior")
-    if model.prior != "standard_normal":
-        raise UserError(
-            f"{name} needs model.prior = 'standard_normal': a prior that learns would follow the "
-            "posteriors, and their KL is not bounded from below"
-        )
-    if model.posterior_map == "batch_norm":
-        if training.batch_size == 1:
-            raise UserError(f"{name} needs training.batch_size of at least 2: its moments vary")
-        if training.parallel == "pmap" or training.memory_gb:
-            raise UserError(
-                f"{name} takes moments over the whole batch: it needs training.parallel = 'jit' "
-                "and training.memory_gb = 0"
-            )
-
-
-def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
-    """The model that `config.model` describes.
-
-    Args:
-      config: all of it.
-      vocab_size: V.
-      dtype: of the products' factors (`PRECISIONS`); training's alone may be rounded.
-    """
-    options = config.model
-    language_model = options.mode == "lm"
-    latent_size = 0 if language_model else options.latent_size
-    sizes = {
-        "vocab_size": vocab_size,
-        "latent_size": latent_size,
-        "embed_size": options.embed_size,
-        "hidden_size": options.hidden_size,
-        "init_scale": options.init_scale,
-        "embed_init_scale": options.embed_init_scale,
-        "dtype": dtype,
-    }
-    make_encoder = ENCODERS["none" if language_model else options.encoder]
-    family = POSTERIORS[options.posterior](kappa=options.vmf_kappa)
-    encoder = make_encoder(**sizes, point=options.mode == "ae", family=family)
-    if options.posterior_map == "batch_norm":
-        encoder = batch_norm(encoder, gamma=options.bn_gamma, latent_size=latent_size)
-    if options.posterior_map == "committed_rate":
-        encoder = committed_rate(encoder, rate=options.committed_rate)
-    return VAE(
-        encoder=encoder,
-        decoder=DECODERS[options.decoder](
-            **sizes,
-            dropout_in=options.dropout_in,
-            dropout_out=options.dropout_out,
-            word_dropout=options.word_dropout,
-        ),
-        prior=make_prior(config, encoder, latent_size),
-        latent_size=latent_size,
-    )
-
-
-def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
-    """`config.model.prior`, of a model with this encoder."""
-    options = config.model
-    arguments: dict[str, dict[str, Any]] = {
-        "standard_normal": {"latent_size": latent_size},
-        "uniform_sphere": {"latent_size": latent_size},
-        "mixture": {"latent_size": latent_size, "components": options.prior_components},
-        "vamp": {
-            "encoder": encoder,
-            "components": options.prior_components,
-            "length": options.pseudo_length,
-            "embed_size": options.embed_size,
-            "init_scale": options.embed_init_scale,
-        },
-    }
-    return PRIORS[options.prior](**arguments[options.prior])
-
-
-def make_kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
-    """The KL weight as a function of the step; epochs in the config become steps."""
-    options = config.objective
-    if config.model.mode != "vae":
-        return KL_SCHEDULES["constant"](0.0)
-    steps = max(1, round(options.kl_epochs * steps_per_epoch))
-    arguments: dict[str, dict[str, Any]] = {
-        "constant": {"value": options.kl_end},
-        "linear": {"start": options.kl_start, "steps": steps, "end": options.kl_end},
-        "logistic": {
-            "midpoint": steps,
-            "steepness": options.kl_steepness,
-            "end": options.kl_end,
-        },
-        "cyclical": {
-            "period": steps,
-            "cycles": options.kl_cycles,
-            "ramp": options.kl_ramp,
-            "shape": options.kl_shape,
-            "start": options.kl_start,
-            "end": options.kl_end,
-        },
-    }
-    return KL_SCHEDULES[options.kl_schedule](**arguments[options.kl_schedule])
-
-
-def make_optimisers(
-    config: ConfigDict,
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """The joint optimiser, and the encoder's own for the inner loop."""
-    options = config.training
-    return (
-        OPTIMISERS[options.optimiser](options.learning_rate),
-        OPTIMISERS[options.inner_optimiser](options.inner_learning_rate),
-    )
-
-
-def make_inner_loop(config: ConfigDict) -> InnerLoop | None:
-    """Settings of aggressive training, or None."""
-    options = config.training
-    if not options.aggressive:
-        return None
-    return InnerLoop(options.inner_max_updates, options.inner_window, options.inner_clip)
-
-
-def make_control(config: ConfigDict) -> ControlSettings:
-    """What happens between epochs."""
-    options = config.training
-    return ControlSettings(
-        epochs=options.epochs,
-        patience=options.patience,
-        warm_epochs=options.warm_epochs,
-        decay=options.decay,
-        max_decays=options.max_decays,
-        aggressive_epochs=options.aggressive_epochs,
-        aggressive_min_epochs=options.aggressive_min_epochs,
-    )
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from jvae.data.batching import epoch_plan
 from jvae.evaluation.evaluate import Programs, SplitBatches, families, training_figures
-from jvae.experiments.config import (
+from jvae.experiments.building import (
+    add_auxiliary_losses,
     make_control,
     make_inner_loop,
     make_kl_schedule,
@@ -74,7 +75,7 @@ def make_job(
         )
         step = make_step(
             make_trained_model(config, model),
-            make_loss(config, kl_weight),
+            add_auxiliary_losses(config, make_loss(config, kl_weight)),
             optimiser,
             inner_optimiser,
             settings,

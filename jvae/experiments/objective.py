@@ -67,6 +67,8 @@ def check_objective(config: ConfigDict) -> None:
         need("bound", "iwae", options.num_samples > 1, several)
         alone = "objective.rate_control = '': it has no KL to weigh"
         need("bound", "iwae", not options.rate_control, alone)
+        no_head = "objective.bow_weight = 0: its terms are of several samples, the head's of one"
+        need("bound", "iwae", not options.bow_weight, no_head)
     if options.gradient == "stl":
         need("gradient", "stl", config.model.mode == "vae", "model.mode = 'vae': a density of z")
         biased = (

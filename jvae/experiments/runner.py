@@ -26,12 +26,9 @@ from jvae.evaluation.evaluate import (
     make_programs,
 )
 from jvae.experiments import report
-from jvae.experiments.config import (
-    PRECISIONS,
-    check,
-    difference,
-    make_model,
-)
+from jvae.experiments.building import make_model
+from jvae.experiments.checks import check
+from jvae.experiments.config import PRECISIONS, difference
 from jvae.experiments.job import make_job, split_batches
 from jvae.experiments.memory import fit_evaluation, forecast, measured
 from jvae.experiments.process import Compilations, prepare_process

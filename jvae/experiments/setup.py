@@ -21,7 +21,9 @@ from jvae.data import (
 )
 from jvae.data.batching import Buckets, choose_buckets
 from jvae.errors import UserError
-from jvae.experiments.config import check, default_config, make_model, make_optimisers
+from jvae.experiments.building import make_model, make_optimisers
+from jvae.experiments.checks import check
+from jvae.experiments.config import default_config
 from jvae.experiments.objective import make_rate_control
 from jvae.objectives import init
 from jvae.training import checkpoint

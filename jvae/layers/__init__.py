@@ -1,5 +1,6 @@
 """Building blocks of encoders and decoders."""
 
+from jvae.layers.convolution import ResidualBlock as ResidualBlock
 from jvae.layers.dropout import dropout as dropout
 from jvae.layers.dropout import word_dropout as word_dropout
 from jvae.layers.initializers import symmetric_uniform as symmetric_uniform
@@ -7,12 +8,15 @@ from jvae.layers.lstm import LSTM as LSTM
 from jvae.layers.lstm import LSTMCarry as LSTMCarry
 from jvae.layers.lstm import lstm_cell as lstm_cell
 from jvae.layers.lstm import lstm_scan as lstm_scan
+from jvae.layers.product import dense_product as dense_product
 from jvae.layers.product import product as product
 from jvae.layers.softmax import next_token_log_prob as next_token_log_prob
 
 __all__ = [
     "LSTM",
     "LSTMCarry",
+    "ResidualBlock",
+    "dense_product",
     "dropout",
     "lstm_cell",
     "lstm_scan",

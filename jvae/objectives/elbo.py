@@ -1,6 +1,9 @@
 """The evidence lower bound, term by term and sentence by sentence."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +24,13 @@ class ELBOTerms:
       kl: by name, `[B, L]` per dimension where the closed form factorises, else `[B]`.
       analytic: whether the KL is in closed form; if not it is a Monte Carlo estimate and may be
         negative for a sentence.
+      auxiliary: by name, `[B]`: what a loss may add, in training only; no part of the bound.
     """
 
     log_likelihood: Array
     kl: dict[str, Array]
     analytic: bool = dataclasses.field(metadata={"static": True}, default=True)
+    auxiliary: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     @property
     def total_kl(self) -> Array:
@@ -109,9 +114,14 @@ def elbo(
     def log_likelihood(z: Array) -> Array:
         return model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=train)
 
-    # One sample needs no vmap, and without it the gradient's products stay two-dimensional.
-    log_likelihoods = (
-        log_likelihood(z[0])[None] if num_samples == 1 else jax.vmap(log_likelihood)(z)
-    )
+    def mean_over_samples(of: Callable[[Array], Any]) -> Any:
+        # One sample needs no vmap, and without it the gradient's products stay two-dimensional.
+        if num_samples == 1:
+            return of(z[0])
+        return jax.tree.map(partial(jnp.mean, axis=0), jax.vmap(of)(z))
+
+    auxiliary, terms_of = {}, model.decoder.auxiliary
+    if train and terms_of is not None:
+        auxiliary = mean_over_samples(lambda z: terms_of(params["decoder"], z, batch))
     kl, analytic = kl_divergence(q, model.prior.distribution(params), z)
-    return ELBOTerms(jnp.mean(log_likelihoods, axis=0), {"latent": kl}, analytic)
+    return ELBOTerms(mean_over_samples(log_likelihood), {"latent": kl}, analytic, auxiliary)

@@ -2,9 +2,13 @@
 
 from jvae.remedies.aggressive import InnerLoop as InnerLoop
 from jvae.remedies.aggressive import aggressive_update as aggressive_update
+from jvae.remedies.bag_of_words import bag_of_words_loss as bag_of_words_loss
+from jvae.remedies.bag_of_words import with_bag_of_words as with_bag_of_words
 from jvae.remedies.batch_norm import batch_norm as batch_norm
 from jvae.remedies.capacity import capacity as capacity
 from jvae.remedies.committed_rate import committed_rate as committed_rate
+from jvae.remedies.denoising import NOISES as NOISES
+from jvae.remedies.denoising import with_denoising as with_denoising
 from jvae.remedies.free_bits import FREE_BITS_FORMS as FREE_BITS_FORMS
 from jvae.remedies.free_bits import FREE_BITS_MODES as FREE_BITS_MODES
 from jvae.remedies.free_bits import free_bits as free_bits

@@ -59,7 +59,7 @@ def iwae(
       Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, equation 8.
     """
     q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=train)
-    p = model.prior.distribution(params["prior"])
+    p = model.prior.distribution(params)
     z = jax.vmap(q.sample)(sample_keys(latent_keys(key, batch), jnp.arange(num_samples)))
     density, extra = q, jnp.zeros(())
     if gradient == "dreg":

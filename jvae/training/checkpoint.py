@@ -79,7 +79,8 @@ def save(
     if manager.latest_step() == step:
         return
     # Orbax refuses arrays without elements, which a model without a latent has: one zero for each.
-    filled = jax.tree.map(lambda leaf: leaf if leaf.size else jnp.zeros(1, leaf.dtype), state)
+    stored = _stored(state)
+    filled = jax.tree.map(lambda leaf: leaf if leaf.size else jnp.zeros(1, leaf.dtype), stored)
     items = ocp.args.Composite(state=ocp.args.StandardSave(filled), meta=ocp.args.JsonSave(meta))
     metrics = {"elbo": -math.inf if elbo is None else elbo}
     try:
@@ -127,11 +128,21 @@ def restore(manager: ocp.CheckpointManager, like: TrainState, *, best: bool = Fa
       UserError: the checkpoint cannot be read.
     """
     step = manager.best_step() if best else manager.latest_step()
-    target = jax.tree.map(lambda leaf: leaf if leaf.size else leaf.update(shape=(1,)), shapes(like))
+    expected = _stored(shapes(like))
+    target = jax.tree.map(lambda leaf: leaf if leaf.size else leaf.update(shape=(1,)), expected)
     state = _restore(manager, step, state=ocp.args.StandardRestore(target)).state
-    return jax.tree.map(
-        lambda leaf, saved: saved if leaf.size else jnp.zeros(leaf.shape, leaf.dtype), like, state
+    restored = jax.tree.map(
+        lambda leaf, saved: saved if leaf.size else jnp.zeros(leaf.shape, leaf.dtype),
+        expected,
+        state,
     )
+    return like._replace(**restored)
+
+
+def _stored(state: TrainState) -> dict[str, Any]:
+    """By field, without those that are empty: a checkpoint older than such a field has none."""
+    fields = state._asdict().items()
+    return {name: field for name, field in fields if not isinstance(field, tuple) or len(field)}
 
 
 def shapes(tree: Any) -> Any:

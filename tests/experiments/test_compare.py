@@ -62,7 +62,7 @@ def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
 
 
 def test_each_method_is_a_sound_configuration(train):
-    from jvae.experiments.config import check
+    from jvae.experiments.checks import check
 
     base = tiny_config(train, training__aggressive=False)
     for name in METHODS:

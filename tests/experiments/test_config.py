@@ -6,23 +6,26 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
 from ml_collections import ConfigDict
 
 import jvae.experiments
+from jvae.decoders import CNN_SIZES
 from jvae.errors import UserError
-from jvae.experiments.config import (
-    FREE_FIELDS,
-    check,
-    default_config,
-    difference,
+from jvae.experiments.building import (
+    add_auxiliary_losses,
     make_control,
     make_inner_loop,
     make_kl_schedule,
     make_model,
 )
+from jvae.experiments.checks import check
+from jvae.experiments.config import FREE_FIELDS, default_config, difference
+from jvae.experiments.setup import example_batch
+from jvae.objectives import ELBOTerms, init, negative_elbo
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "experiments" / "configs").rglob("*.py"))
@@ -208,6 +211,10 @@ def test_a_language_model_has_no_latent():
         ("model.mode", "vea", "did you mean 'vae'"),
         ("model.encoder", "lsmt", "did you mean 'lstm'"),
         ("model.decoder", "lstn", "did you mean 'lstm'"),
+        ("model.cnn_size", "XL", "known are S, M, L, VL"),
+        ("model.denoise", "swop", "did you mean 'swap'"),
+        ("model.denoise_rate", 1.5, "from 0 to 1"),
+        ("objective.bow_weight", -1.0, "at least 0"),
         ("model.prior", "standard_norm", "did you mean 'standard_normal'"),
         ("model.prior_components", 0, "above 0"),
         ("model.posterior", "full_rank", "did you mean 'full'"),
@@ -301,6 +308,68 @@ def test_a_posterior_that_training_cannot_serve_is_refused(model, training, says
     config.training.update(training)
     with pytest.raises(UserError, match=says):
         check(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("model.skip", True), ("model.denoise", "drop"), ("objective.bow_weight", 1.0)],
+)
+def test_what_works_through_z_needs_one(field, value):
+    config = default_config()
+    config.update_from_flattened_dict({field: value})
+    check(config)
+    config.model.mode = "lm"
+    with pytest.raises(UserError, match=f"{field} = {value!r} needs a latent: model.mode = 'lm'"):
+        check(config)
+
+
+def test_a_skip_connection_needs_the_lstm_decoder():
+    config = default_config()
+    config.model.update({"skip": True, "decoder": "cnn"})
+    with pytest.raises(UserError, match=r"model.skip needs model.decoder = 'lstm', not 'cnn'"):
+        check(config)
+
+
+def parameters(**options) -> dict:
+    """Names and shapes of a small model's parameters; a double underscore is a dot."""
+    config = default_config()
+    config.model.update({"latent_size": 2, "embed_size": 3, "hidden_size": 4})
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in options.items()})
+    model, batch = make_model(config, 10), example_batch()
+    return jax.eval_shape(lambda key: init(model, batch, key=key), jax.random.key(0))
+
+
+def test_the_configuration_chooses_the_parameters_of_remedies():
+    plain = parameters()
+    assert "bag_of_words" not in plain["decoder"]  # weight 0: no parameters
+    with_head = parameters(objective__bow_weight=0.5)
+    assert with_head["decoder"]["text"] == plain["decoder"]
+    assert with_head["decoder"]["bag_of_words"]["output_kernel"].shape == (400, 10)
+    assert set(parameters(model__skip=True)["decoder"]) - set(plain["decoder"]) == {
+        "latent_to_output"
+    }
+    assert parameters(model__denoise="mask") == plain
+    blocks = {
+        size: sum(
+            name.startswith("blocks_")
+            for name in parameters(model__decoder="cnn", model__cnn_size=size)["decoder"]
+        )
+        for size in CNN_SIZES
+    }
+    assert blocks == {"S": 3, "M": 5, "L": 10, "VL": 14}
+
+
+def test_the_weight_of_the_bag_of_words_is_the_configured_one():
+    config = default_config()
+    terms = ELBOTerms(
+        np.zeros(2), {"latent": np.ones(2)}, auxiliary={"bag_of_words": np.full(2, -3)}
+    )
+    loss = negative_elbo(lambda step: 0.5)
+    assert add_auxiliary_losses(config, loss) is loss
+    config.objective.bow_weight = 2.0
+    np.testing.assert_array_equal(
+        add_auxiliary_losses(config, loss)(terms, 0, np.ones(2)), [6.5, 6.5]
+    )
 
 
 def test_no_experiment_defines_flags_when_imported():

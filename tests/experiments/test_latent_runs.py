@@ -6,7 +6,8 @@ import numpy as np
 import jvae
 from jvae.evaluation.corpus import PosteriorTerms
 from jvae.evaluation.evaluate import families, training_figures
-from jvae.experiments.config import default_config, make_model
+from jvae.experiments.building import make_model
+from jvae.experiments.config import default_config
 from jvae.experiments.report import table_rows
 from jvae.experiments.setup import example_batch, load_run
 from jvae.experiments.use import Decoding, encode, sample_prior

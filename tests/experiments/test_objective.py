@@ -9,7 +9,9 @@ import pytest
 
 import jvae
 from jvae.errors import UserError
-from jvae.experiments.config import check, default_config, make_kl_schedule
+from jvae.experiments.building import make_kl_schedule
+from jvae.experiments.checks import check
+from jvae.experiments.config import default_config
 from jvae.experiments.objective import (
     make_loss,
     make_rate_control,

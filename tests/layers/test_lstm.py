@@ -18,6 +18,7 @@ from tests.conftest import LATENT, VOCAB, make_batch, make_model
 
 RATES = {"dropout_in": 0.5, "dropout_out": 0.3, "word_dropout": 0.4}
 MODEL = make_model(**RATES)
+SKIPPING = make_model(**RATES, skip=True)
 BATCH = make_batch(5, 7, seed=1)
 B, T = BATCH.targets.shape
 Z = jnp.asarray(np.random.default_rng(2).normal(size=(B, LATENT)), jnp.float32)
@@ -70,6 +71,8 @@ def numpy_decoder(params, z, inputs, targets, length, keep_in=None, keep_out=Non
         x = x if keep_in is None else x * keep_in[t]
         cell, hidden = numpy_step(params["lstm"], cell, hidden, x, from_latent)
         output = hidden if keep_out is None else hidden * keep_out[t]
+        if "latent_to_output" in params:
+            output = output + z @ params["latent_to_output"]["kernel"]
         logits = output @ params["output_kernel"]
         total += logits[targets[t]] - np.log(np.sum(np.exp(logits)))
     return total
@@ -128,8 +131,10 @@ def test_the_decoder_is_the_numpy_one(decoder_params):
     )
 
 
-def test_the_training_decoder_is_the_numpy_one_under_the_same_noise(decoder_params):
+@pytest.mark.parametrize("model", [MODEL, SKIPPING], ids=["plain", "skip"])
+def test_the_training_decoder_is_the_numpy_one_under_the_same_noise(model):
     """Dropout on the input embeddings and before the output layer, and nowhere else."""
+    decoder_params = random_params(model.decoder.init, Z, BATCH)
 
     @jax.jit
     def training(p, z, b):
@@ -141,7 +146,7 @@ def test_the_training_decoder_is_the_numpy_one_under_the_same_noise(decoder_para
         )
         keep_in = keep(Stream.EMBEDDING_DROPOUT, RATES["dropout_in"], 5)
         keep_out = keep(Stream.OUTPUT_DROPOUT, RATES["dropout_out"], 7)
-        log_prob = MODEL.decoder.log_prob(p, z, b, key=KEY, train=True)
+        log_prob = model.decoder.log_prob(p, z, b, key=KEY, train=True)
         return log_prob, words, keep_in, keep_out
 
     log_prob, words, keep_in, keep_out = map(np.asarray, training(decoder_params, Z, BATCH))
@@ -159,6 +164,24 @@ def test_the_training_decoder_is_the_numpy_one_under_the_same_noise(decoder_para
         )
     ]
     np.testing.assert_allclose(log_prob, expected, atol=1e-5, rtol=1e-6)
+
+
+def test_with_a_skip_connection_z_reaches_the_output_past_a_dead_recurrence():
+    """All weights of the LSTM zero: `p(x_t | x_<t, z) = softmax(z W_s W_o)`, and z still counts."""
+    shapes = jax.eval_shape(SKIPPING.decoder.init, KEY, Z, BATCH)
+    params = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes)
+    live = random_params(SKIPPING.decoder.init, Z, BATCH)
+    params |= {name: live[name] for name in ("latent_to_output", "output_kernel")}
+    logits = float64(Z) @ float64(live)["latent_to_output"]["kernel"]
+    logits = logits @ float64(live)["output_kernel"]
+    log_probs = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+    expected = np.where(BATCH.mask, np.take_along_axis(log_probs, BATCH.targets, 1), 0).sum(1)
+    found = SKIPPING.decoder.log_prob(params, Z, BATCH, key=None, train=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    _, from_step = SKIPPING.decoder.step(
+        params, SKIPPING.decoder.start(params, Z), BATCH.inputs[:, 0]
+    )
+    np.testing.assert_allclose(jax.nn.log_softmax(from_step), log_probs, atol=1e-5)
 
 
 def test_the_layer_step_outputs_and_last_agree():

@@ -1,0 +1,162 @@
+"""From the configuration to the library's values: the model, its schedules and optimisers."""
+
+from typing import Any
+
+import optax
+from ml_collections import ConfigDict
+
+from jvae.decoders import DECODERS
+from jvae.encoders import ENCODERS
+from jvae.objectives import Loss
+from jvae.posteriors import POSTERIORS
+from jvae.priors import PRIORS
+from jvae.remedies import (
+    KL_SCHEDULES,
+    NOISES,
+    InnerLoop,
+    bag_of_words_loss,
+    batch_norm,
+    committed_rate,
+    with_bag_of_words,
+    with_denoising,
+)
+from jvae.training.control import ControlSettings
+from jvae.training.optimisers import OPTIMISERS
+from jvae.types import DType, Schedule
+from jvae.vae import VAE, Encoder, Prior
+
+
+def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
+    """The model that `config.model` describes.
+
+    Args:
+      config: all of it.
+      vocab_size: V.
+      dtype: of the products' factors (`PRECISIONS`); training's alone may be rounded.
+    """
+    options = config.model
+    language_model = options.mode == "lm"
+    latent_size = 0 if language_model else options.latent_size
+    sizes = {
+        "vocab_size": vocab_size,
+        "latent_size": latent_size,
+        "embed_size": options.embed_size,
+        "hidden_size": options.hidden_size,
+        "init_scale": options.init_scale,
+        "embed_init_scale": options.embed_init_scale,
+        "dtype": dtype,
+    }
+    make_encoder = ENCODERS["none" if language_model else options.encoder]
+    family = POSTERIORS[options.posterior](kappa=options.vmf_kappa)
+    encoder = make_encoder(**sizes, point=options.mode == "ae", family=family)
+    if options.denoise:
+        encoder = with_denoising(encoder, NOISES[options.denoise], options.denoise_rate)
+    if options.posterior_map == "batch_norm":
+        encoder = batch_norm(encoder, gamma=options.bn_gamma, latent_size=latent_size)
+    if options.posterior_map == "committed_rate":
+        encoder = committed_rate(encoder, rate=options.committed_rate)
+    own: dict[str, dict[str, Any]] = {
+        "cnn": {"size": options.cnn_size},
+        "lstm": {"skip": options.skip},
+    }
+    decoder = DECODERS[options.decoder](
+        **sizes,
+        dropout_in=options.dropout_in,
+        dropout_out=options.dropout_out,
+        word_dropout=options.word_dropout,
+        **own.get(options.decoder, {}),
+    )
+    if config.objective.bow_weight:
+        decoder = with_bag_of_words(
+            decoder, vocab_size=vocab_size, init_scale=options.init_scale, dtype=dtype
+        )
+    return VAE(
+        encoder=encoder,
+        decoder=decoder,
+        prior=make_prior(config, encoder, latent_size),
+        latent_size=latent_size,
+    )
+
+
+def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
+    """`config.model.prior`, of a model with this encoder."""
+    options = config.model
+    arguments: dict[str, dict[str, Any]] = {
+        "standard_normal": {"latent_size": latent_size},
+        "uniform_sphere": {"latent_size": latent_size},
+        "mixture": {"latent_size": latent_size, "components": options.prior_components},
+        "vamp": {
+            "encoder": encoder,
+            "components": options.prior_components,
+            "length": options.pseudo_length,
+            "embed_size": options.embed_size,
+            "init_scale": options.embed_init_scale,
+        },
+    }
+    return PRIORS[options.prior](**arguments[options.prior])
+
+
+def make_kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
+    """The KL weight as a function of the step; epochs in the config become steps."""
+    options = config.objective
+    if config.model.mode != "vae":
+        return KL_SCHEDULES["constant"](0.0)
+    steps = max(1, round(options.kl_epochs * steps_per_epoch))
+    arguments: dict[str, dict[str, Any]] = {
+        "constant": {"value": options.kl_end},
+        "linear": {"start": options.kl_start, "steps": steps, "end": options.kl_end},
+        "logistic": {
+            "midpoint": steps,
+            "steepness": options.kl_steepness,
+            "end": options.kl_end,
+        },
+        "cyclical": {
+            "period": steps,
+            "cycles": options.kl_cycles,
+            "ramp": options.kl_ramp,
+            "shape": options.kl_shape,
+            "start": options.kl_start,
+            "end": options.kl_end,
+        },
+    }
+    return KL_SCHEDULES[options.kl_schedule](**arguments[options.kl_schedule])
+
+
+def add_auxiliary_losses(config: ConfigDict, loss: Loss) -> Loss:
+    """`loss`, and what the configuration adds to it."""
+    if config.objective.bow_weight:
+        loss = bag_of_words_loss(loss, config.objective.bow_weight)
+    return loss
+
+
+def make_optimisers(
+    config: ConfigDict,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """The joint optimiser, and the encoder's own for the inner loop."""
+    options = config.training
+    return (
+        OPTIMISERS[options.optimiser](options.learning_rate),
+        OPTIMISERS[options.inner_optimiser](options.inner_learning_rate),
+    )
+
+
+def make_inner_loop(config: ConfigDict) -> InnerLoop | None:
+    """Settings of aggressive training, or None."""
+    options = config.training
+    if not options.aggressive:
+        return None
+    return InnerLoop(options.inner_max_updates, options.inner_window, options.inner_clip)
+
+
+def make_control(config: ConfigDict) -> ControlSettings:
+    """What happens between epochs."""
+    options = config.training
+    return ControlSettings(
+        epochs=options.epochs,
+        patience=options.patience,
+        warm_epochs=options.warm_epochs,
+        decay=options.decay,
+        max_decays=options.max_decays,
+        aggressive_epochs=options.aggressive_epochs,
+        aggressive_min_epochs=options.aggressive_min_epochs,
+    )

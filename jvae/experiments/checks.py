@@ -1,0 +1,211 @@
+"""Refuses configurations that would fail later, less clearly."""
+
+import difflib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jvae.data import CORPORA, TOKENIZERS
+from jvae.decoders import CNN_SIZES, DECODERS
+from jvae.encoders import ENCODERS
+from jvae.errors import UserError
+from jvae.experiments.config import MODES_OF_MODEL, POSTERIOR_MAPS, PRECISIONS
+from jvae.experiments.objective import BOUNDS, GRADIENTS, LOSSES, check_objective
+from jvae.posteriors import POSTERIORS
+from jvae.priors import PRIORS
+from jvae.remedies import (
+    FREE_BITS_FORMS,
+    FREE_BITS_MODES,
+    KL_SCHEDULES,
+    NOISES,
+    RAMPS,
+    RATE_CONTROLS,
+)
+from jvae.training.optimisers import OPTIMISERS
+from jvae.training.parallel import MODES
+
+
+def _choose(table: dict[str, Any], name: str, field: str) -> Any:
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"{field} = {name!r} is unknown: {hint}known are {', '.join(table)}")
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses values that would fail later, less clearly.
+
+    Raises:
+      UserError: names the field, its value and what is allowed.
+    """
+    model, training = config.model, config.training
+    _choose(dict.fromkeys(MODES_OF_MODEL), model.mode, "model.mode")
+    _choose(ENCODERS, model.encoder, "model.encoder")
+    _choose(DECODERS, model.decoder, "model.decoder")
+    _choose(PRIORS, model.prior, "model.prior")
+    _choose(POSTERIORS, model.posterior, "model.posterior")
+    _choose(dict.fromkeys(POSTERIOR_MAPS), model.posterior_map, "model.posterior_map")
+    _choose(CNN_SIZES, model.cnn_size, "model.cnn_size")
+    if model.denoise:
+        _choose(NOISES, model.denoise, "model.denoise")
+    _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
+    objective = config.objective
+    _choose(RAMPS, objective.kl_shape, "objective.kl_shape")
+    _choose(LOSSES, objective.loss, "objective.loss")
+    _choose(FREE_BITS_MODES, objective.free_bits_mode, "objective.free_bits_mode")
+    _choose(dict.fromkeys(FREE_BITS_FORMS), objective.free_bits_form, "objective.free_bits_form")
+    if objective.rate_control:
+        _choose(RATE_CONTROLS, objective.rate_control, "objective.rate_control")
+    _choose(dict.fromkeys(BOUNDS), objective.bound, "objective.bound")
+    _choose(dict.fromkeys(GRADIENTS), objective.gradient, "objective.gradient")
+    _choose(OPTIMISERS, training.optimiser, "training.optimiser")
+    _choose(OPTIMISERS, training.inner_optimiser, "training.inner_optimiser")
+    _choose(MODES, training.parallel, "training.parallel")
+    _choose(PRECISIONS, training.precision, "training.precision")
+    _choose(dict.fromkeys(("encoder", "joint")), training.inner_clip, "training.inner_clip")
+    _choose(dict.fromkeys(("truncate", "drop")), config.data.too_long, "data.too_long")
+    _choose(CORPORA, config.data.name, "data.name")
+    _choose(TOKENIZERS, config.data.tokenizer, "data.tokenizer")
+    positive = {
+        "model": (
+            "latent_size",
+            "embed_size",
+            "hidden_size",
+            "prior_components",
+            "pseudo_length",
+            "bn_gamma",
+            "committed_rate",
+            "vmf_kappa",
+        ),
+        "objective": (
+            "num_samples",
+            "kl_cycles",
+            "kl_epochs",
+            "free_bits",
+            "capacity",
+            "capacity_steps",
+            "rate",
+            "rate_learning_rate",
+        ),
+        "training": (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "clip_norm",
+            "inner_learning_rate",
+            "inner_max_updates",
+            "inner_window",
+            "patience",
+            "max_decays",
+            "num_processes",
+            "vocab_shards",
+        ),
+        "evaluation": (
+            "batch_size",
+            "mi_batch_size",
+            "iw_samples",
+            "iw_batch_size",
+            "memory_mb",
+            "num_examples",
+        ),
+        "data": ("max_buckets", "min_count"),
+    }
+    not_negative = {
+        "data": ("seed", "max_size", "max_length"),
+        "training": ("seed", "max_batches", "num_devices", "process_id", "memory_gb", "profile"),
+        "evaluation": ("iw_sentences", "iw_tolerance"),
+        "objective": ("bow_weight",),
+    }
+    for group, fields in positive.items():
+        for field in fields:
+            if not config[group][field] > 0:
+                raise UserError(f"{group}.{field} = {config[group][field]} must be above 0")
+    for group, fields in not_negative.items():
+        for field in fields:
+            if not config[group][field] >= 0:
+                raise UserError(f"{group}.{field} = {config[group][field]} must be at least 0")
+    for field in ("dropout_in", "dropout_out"):
+        if not 0 <= model[field] < 1:
+            raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
+    for field in ("word_dropout", "denoise_rate"):
+        if not 0 <= model[field] <= 1:
+            raise UserError(f"model.{field} = {model[field]} must be from 0 to 1")
+    if model.skip and model.decoder != "lstm":
+        raise UserError(f"model.skip needs model.decoder = 'lstm', not {model.decoder!r}")
+    for name, used in {
+        "model.skip": model.skip,
+        "model.denoise": model.denoise,
+        "objective.bow_weight": config.objective.bow_weight,
+    }.items():
+        if used and model.mode == "lm":
+            raise UserError(f"{name} = {used!r} needs a latent: model.mode = 'lm' has none")
+    check_objective(config)
+    if model.prior != "standard_normal" and model.mode != "vae":
+        raise UserError(
+            f"model.prior = {model.prior!r} needs model.mode = 'vae': in mode {model.mode!r} "
+            "nothing would teach it"
+        )
+    if model.prior == "vamp" and model.encoder == "none":
+        raise UserError("model.prior = 'vamp' needs a model.encoder that reads embeddings: 'lstm'")
+    _check_posterior(config)
+    _check_posterior_map(config)
+    if training.memory_gb and training.parallel == "pmap":
+        raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
+    if training.vocab_shards > 1 and training.parallel == "pmap":
+        raise UserError("training.vocab_shards needs training.parallel = 'jit', not 'pmap'")
+    if training.aggressive and model.mode != "vae":
+        raise UserError(
+            f"training.aggressive needs model.mode = 'vae': with {model.mode!r} the encoder has "
+            "no posterior to train"
+        )
+
+
+def _check_posterior(config: ConfigDict) -> None:
+    model = config.model
+    name = f"model.posterior = {model.posterior!r}"
+    if (model.posterior == "vmf") != (model.prior == "uniform_sphere"):
+        raise UserError(
+            f"{name} does not go with model.prior = {model.prior!r}: 'vmf' and 'uniform_sphere' "
+            "live on the sphere, and need each other"
+        )
+    if model.posterior == "diagonal":
+        return
+    if model.mode != "vae":
+        raise UserError(f"{name} needs model.mode = 'vae': {model.mode!r} has no such posterior")
+    if model.posterior == "vmf" and model.latent_size == 1:
+        raise UserError(f"{name} needs model.latent_size of at least 2: a sphere")
+    if model.prior == "vamp":
+        raise UserError(f"{name} does not go with model.prior = 'vamp', a mixture of 'diagonal'")
+    if model.posterior_map != "none":
+        raise UserError(
+            f"{name} does not go with model.posterior_map = {model.posterior_map!r}: its bound "
+            "holds for 'diagonal'"
+        )
+    if config.training.aggressive:
+        raise UserError(
+            f"{name} does not go with training.aggressive: its phase ends by the mutual "
+            "information, whose estimator takes 'diagonal'"
+        )
+
+
+def _check_posterior_map(config: ConfigDict) -> None:
+    model, training = config.model, config.training
+    name = f"model.posterior_map = {model.posterior_map!r}"
+    if model.posterior_map == "none":
+        return
+    if model.mode != "vae":
+        raise UserError(f"{name} needs model.mode = 'vae': it bounds the KL of a posterior")
+    if model.prior != "standard_normal":
+        raise UserError(
+            f"{name} needs model.prior = 'standard_normal': a prior that learns would follow the "
+            "posteriors, and their KL is not bounded from below"
+        )
+    if model.posterior_map == "batch_norm":
+        if training.batch_size == 1:
+            raise UserError(f"{name} needs training.batch_size of at least 2: its moments vary")
+        if training.parallel == "pmap" or training.memory_gb:
+            raise UserError(
+                f"{name} takes moments over the whole batch: it needs training.parallel = 'jit' "
+                "and training.memory_gb = 0"
+            )
