@@ -62,6 +62,50 @@ METHODS: dict[str, Method] = {
         "half of the decoder's input words hidden (Bowman et al., 2016)",
         {"model.word_dropout": 0.5},
     ),
+    "free_bits": Method(
+        "8 nats of KL for nothing, KL weight from 0 to 1 in 10 epochs (Kingma 2016, Li 2019)",
+        {
+            "objective.loss": "free_bits",
+            "objective.free_bits": 8.0,
+            "objective.kl_schedule": "linear",
+            "objective.kl_start": 0.0,
+            "objective.kl_epochs": 10.0,
+        },
+    ),
+    "minimum_rate": Method(
+        "a KL of at least 5 nats by a multiplier (Pelsmaeker and Aziz, 2020)",
+        {"objective.rate_control": "minimum_rate", "objective.rate": 5.0},
+    ),
+    "bn": Method(
+        "posterior means normalised over the batch (Zhu et al., 2020)",
+        {"model.posterior_map": "batch_norm"},
+    ),
+    "committed_rate": Method(
+        "posteriors bounded away from the prior (Razavi et al., 2019)",
+        {"model.posterior_map": "committed_rate"},
+    ),
+    "skip": Method("z also at the output layer (Dieng et al., 2019)", {"model.skip": True}),
+    "bow": Method(
+        "z must tell the sentence's words without their order (Zhao et al., 2017)",
+        {"objective.bow_weight": 1.0},
+    ),
+    "denoising": Method(
+        "the encoder reads sentences with words missing (Shen et al., 2020)",
+        {"model.denoise": "drop"},
+    ),
+    "cnn": Method(
+        "a dilated convolution as decoder, which sees 15 tokens (Yang et al., 2017)",
+        {"model.decoder": "cnn", "model.cnn_size": "S"},
+    ),
+    "iwae": Method(
+        "the bound of 5 importance samples, DReG gradient (Burda 2016, Tucker 2019)",
+        {"objective.bound": "iwae", "objective.num_samples": 5, "objective.gradient": "dreg"},
+    ),
+    "mixture": Method("a learnt mixture of Gaussians as prior", {"model.prior": "mixture"}),
+    "vamp": Method(
+        "the mixture of the posteriors of learnt sentences as prior (Tomczak 2018)",
+        {"model.prior": "vamp"},
+    ),
 }
 
 
