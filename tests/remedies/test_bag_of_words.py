@@ -72,8 +72,9 @@ def test_the_loss_adds_the_weighted_term(params, terms):
     assert terms.auxiliary["bag_of_words"].shape == (4,)
     assert np.all(terms.auxiliary["bag_of_words"] < 0)
     base = jvae.negative_elbo(constant(0.5))
-    expected = base(terms, 0) - 2.0 * terms.auxiliary["bag_of_words"]
-    np.testing.assert_allclose(bag_of_words_loss(base, 2.0)(terms, 0), expected, rtol=1e-6)
+    expected = base(terms, 0, BATCH.weight) - 2.0 * terms.auxiliary["bag_of_words"]
+    total = bag_of_words_loss(base, 2.0)(terms, 0, BATCH.weight)
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
     one = jvae.elbo(MODEL, params, BATCH, key=KEY, train=True)
     assert np.all(one.auxiliary["bag_of_words"] != terms.auxiliary["bag_of_words"])
 

@@ -24,7 +24,7 @@ from jvae.training.state import TrainState
 from tests.conftest import make_batch, make_sentences
 from tests.training.setting import INNER, KEY, NUM, WIDTH, Problem, assert_close, make_problem
 
-VOCAB = 240  # no other axis of the problem is as long, nor a half or a quarter of it
+VOCAB = 960  # no other axis of the problem is as long, nor a half or a quarter of it
 MESHES = [(8, 1), (8, 2), (8, 4)]  # devices and parts of the vocabulary
 SPREAD = MESHES[1:]
 # A sum over devices adds in another order: rounding, which some updates let grow.
