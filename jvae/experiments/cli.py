@@ -41,7 +41,8 @@ def _tolerance(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="jvae", description=__doc__)
+    more = "jvae compare --help: several training methods on one corpus"
+    parser = _Parser(prog="jvae", description=__doc__, epilog=more)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
 
     def command(name: str, act: Callable[[argparse.Namespace], None], text: str) -> Any:

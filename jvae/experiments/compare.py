@@ -22,10 +22,7 @@ from jvae.experiments import chitchat
 from jvae.experiments.command import main as command_line
 from jvae.experiments.methods import METHODS, choose, configure
 
-_METHODS = flags.DEFINE_list(
-    "methods", ["vae", "anneal", "cyclical", "aggressive"], f"of {', '.join(METHODS)}"
-)
-_SEEDS = flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
+DEFAULT = ["vae", "anneal", "cyclical", "aggressive"]
 
 
 def get_config() -> ConfigDict:
@@ -98,20 +95,23 @@ def _is_finished(folder: Path, config: ConfigDict) -> bool:
     return (folder / RESULTS).exists() and stored == json.loads(json.dumps(config.to_dict()))
 
 
-def _seeds() -> list[int]:
+def _numbers(seeds: list[str]) -> list[int]:
     try:
-        return [int(seed) for seed in _SEEDS.value]
+        return [int(seed) for seed in seeds]
     except ValueError:
-        raise UserError(f"--seeds={','.join(_SEEDS.value)}: these are not whole numbers") from None
+        raise UserError(f"--seeds={','.join(seeds)}: these are not whole numbers") from None
 
 
 def main() -> None:
     """From the command line."""
+    # Not on import: this file is loaded once more, as the default of --config.
+    flags.DEFINE_list("methods", DEFAULT, f"of {', '.join(METHODS)}")
+    flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
 
     def act(config: ConfigDict, workdir: Path, console: Console) -> None:
         if config.data.train:
             config.data.name = "text"
-        compare(config, _METHODS.value, _seeds(), workdir, console)
+        compare(config, flags.FLAGS.methods, _numbers(flags.FLAGS.seeds), workdir, console)
 
     command_line(__file__, text_files=True, act=act, prefix="compare-")
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from jvae.experiments import compare as comparison
 from jvae.experiments import compare_report
 from jvae.experiments.methods import METHODS, Method, configure
 from tests.experiments.conftest import tiny_config
+from tests.experiments.setting import execute, the_line
 
 
 def outcome(method, seed=0, *, label="used", **results):
@@ -107,3 +109,13 @@ def test_cells_give_the_spread_over_seeds():
     assert compare_report.cell(first, runs[:1]) == "30.00 ± 0.10"
     seconds = {c.name: compare_report.cell(c, runs[:1]) for c in compare_report.COLUMNS[-2:]}
     assert seconds == {"s": "5", "s to best": "2"}
+
+
+def test_the_command_line_reaches_it(train, tmp_path):
+    done = execute(
+        [sys.executable, "-m", "jvae.experiments.cli", "compare", f"--train={train}"]
+        + ["--methods=vae,agressive", f"--workdir={tmp_path / 'runs'}"]
+    )
+    assert the_line(done).startswith("--methods: 'agressive' is unknown")
+    done = execute([sys.executable, "-m", "jvae.experiments.compare", "--seeds=0,x"])
+    assert the_line(done) == "--seeds=0,x: these are not whole numbers"
