@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -153,10 +154,12 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     failures = [outcome for outcome in outcomes if "error" in outcome]
     table = Table(box=box.SIMPLE)
     for name in ("method", *(column.name for column in COLUMNS), "z"):
-        table.add_column(name, justify="left" if name in ("method", "z") else "right")
+        table.add_column(name, justify="left" if name in ("method", "z") else "right", no_wrap=True)
     for name, runs in groups.items():
         table.add_row(name, *(cell(column, runs) for column in COLUMNS), verdicts(runs))
-    console.print(table)
+    text = io.StringIO()  # whole lines, however narrow the terminal
+    Console(file=text, width=130).print(table)
+    console.print(text.getvalue(), markup=False, highlight=False, soft_wrap=True)
     for outcome in failures:
         console.print(line(outcome), highlight=False, soft_wrap=True)
     console.print(advice, highlight=False, soft_wrap=True)
@@ -173,7 +176,7 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     plots.rate_distortion(points, pictures / "rate_distortion.png")
     shown = {"Rate and distortion": "rate_distortion.png", "Over training": "curves.png"}
     for name, history in histories.items():
-        if any("kl_per_dim" in record and record["kl_per_dim"] for record in history):
+        if any(any(record.get("kl_per_dim", [])) for record in history):
             plots.kl_heat_map(history, pictures / f"kl_{name}.png")
             shown[f"KL of each dimension over training, {name}"] = f"kl_{name}.png"
     write_atomically(workdir / PAGE, _page(groups, failures, advice, pictures, shown))
