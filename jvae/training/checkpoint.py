@@ -125,11 +125,12 @@ def restore(manager: ocp.CheckpointManager, like: TrainState, *, best: bool = Fa
       best: the one with the highest validation ELBO, not the latest.
 
     Raises:
-      UserError: the checkpoint cannot be read.
+      UserError: the checkpoint cannot be read, or is one of a model of another size.
     """
     step = manager.best_step() if best else manager.latest_step()
     expected = _stored(shapes(like))
     target = jax.tree.map(lambda leaf: leaf if leaf.size else leaf.update(shape=(1,)), expected)
+    _check_shapes(Path(manager.directory) / str(step), target)
     state = _restore(manager, step, state=ocp.args.StandardRestore(target)).state
     restored = jax.tree.map(
         lambda leaf, saved: saved if leaf.size else jnp.zeros(leaf.shape, leaf.dtype),
@@ -152,15 +153,34 @@ def shapes(tree: Any) -> Any:
     )
 
 
+def _check_shapes(folder: Path, target: Any) -> None:
+    """Before anything is read: orbax abandons the reads beside a failed one, which print pages."""
+    try:
+        saved = ocp.StandardCheckpointHandler().metadata(folder / "state").tree
+    except Exception as error:
+        raise _damaged(folder, error) from error
+    there = {array.name: array.shape for array in jax.tree.leaves(saved)}
+    for name, array in ocp.tree.to_flat_dict(target, sep=".").items():
+        if name in there and there[name] != array.shape:
+            raise UserError(
+                f"checkpoint {folder} is of another model: {name} has the shape {there[name]} "
+                f"there, {array.shape} here; choose another --workdir, or the config it was "
+                "trained with"
+            )
+
+
 def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
     try:
         return manager.restore(step, args=ocp.args.Composite(**items))
     except Exception as error:
-        folder = Path(manager.directory) / str(step)
-        raise UserError(
-            f"checkpoint {folder} is damaged: {first_line(error)}; delete that folder to continue "
-            "from the checkpoint before it"
-        ) from error
+        raise _damaged(Path(manager.directory) / str(step), error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(
+        f"checkpoint {folder} is damaged: {first_line(error)}; delete that folder to continue "
+        "from the checkpoint before it"
+    )
 
 
 def first_line(error: Exception) -> str:

@@ -148,7 +148,7 @@ def test_damaged_meta_names_its_folder(manager, tmp_path):
 
 def test_another_model_does_not_fit(manager):
     save(manager, make_state(10), META, -5.0)
-    with pytest.raises(UserError, match="10 is damaged"):
+    with pytest.raises(UserError, match=r"10 is of another model: .* \(5,\) there, \(6,\) here"):
         restore(manager, make_state(0, size=6))
 
 
