@@ -21,6 +21,7 @@ from jvae.training.parallel import MODES
 from jvae.training.state import TrainState, create_state
 from jvae.training.steps import Corpus, DevicePlan, StepSettings, make_step
 
+KL_WEIGHT = {"kl_weight": np.float32(1)}
 NUM_SENTENCES = 1024  # on the device, for the steps to draw from
 
 
@@ -59,7 +60,7 @@ class Training:
         buckets = choose_buckets(lengths, 4)
         step = make_step(
             make_model(size, 0.5),
-            jvae.negative_elbo(lambda step: 1.0),
+            jvae.negative_elbo,
             optimiser,
             inner_optimiser,
             StepSettings(widths=buckets.widths, inner=inner),
@@ -80,7 +81,7 @@ class Training:
         """So many updates of the decoder, and what inner ones belong to them."""
         for _ in range(steps):
             self.state = self.step(
-                self.state, self.key, self.corpus, self.plan, jnp.int32(self.row)
+                self.state, self.key, self.corpus, self.plan, jnp.int32(self.row), KL_WEIGHT
             )
             self.row = (self.row + 1) % self.rows
         jax.block_until_ready(self.state)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jvae
-from benchmarks.jvae_cases import make_model
+from benchmarks.jvae_cases import KL_WEIGHT, make_model
 from benchmarks.sizes import SIZES, Size, random_weights
 from jvae.data import Split
 from jvae.data.batching import Buckets, Plan, choose_buckets, epoch_plan
@@ -81,7 +81,7 @@ class Training:
         optimisers = OPTIMISERS["sgd"](1.0), OPTIMISERS["sgd"](1.0)
         step = make_step(
             make_model(size, 0.5),
-            jvae.negative_elbo(lambda step: 1.0),
+            jvae.negative_elbo,
             *optimisers,
             StepSettings(widths=buckets.widths, inner=inner),
             parallel.sharding,
@@ -98,7 +98,7 @@ class Training:
         """Seconds per step."""
         start = time.monotonic()
         for number in range(steps):
-            self.state = self._step(self.state, self._key, *next(self._given))
+            self.state = self._step(self.state, self._key, *next(self._given), KL_WEIGHT)
             if (number + 1) % SYNC_EVERY == 0 or self.inner is not None:
                 float(self.state.totals.loss)
         jax.block_until_ready(self.state)

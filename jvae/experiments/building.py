@@ -96,8 +96,18 @@ def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
     return PRIORS[options.prior](**arguments[options.prior])
 
 
-def make_kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
-    """The KL weight as a function of the step; epochs in the config become steps."""
+def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedule]:
+    """By name, what the loss is given of each step; epochs in the config become steps."""
+    options = config.objective
+    schedules = {"kl_weight": _kl_schedule(config, steps_per_epoch)}
+    if options.loss == "capacity":
+        schedules["capacity"] = KL_SCHEDULES["linear"](
+            0.0, options.capacity_steps, options.capacity
+        )
+    return schedules
+
+
+def _kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
     options = config.objective
     if config.model.mode != "vae":
         return KL_SCHEDULES["constant"](0.0)

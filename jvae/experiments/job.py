@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from jvae.data.batching import epoch_plan
@@ -14,8 +15,8 @@ from jvae.experiments.building import (
     add_auxiliary_losses,
     make_control,
     make_inner_loop,
-    make_kl_schedule,
     make_optimisers,
+    make_schedules,
 )
 from jvae.experiments.objective import (
     make_loss,
@@ -26,7 +27,7 @@ from jvae.experiments.objective import (
 from jvae.experiments.setup import Data
 from jvae.random import Stream, stream
 from jvae.training.feed import Feed, inner_rows, own_row, resident, streamed
-from jvae.training.loop import Job
+from jvae.training.loop import Job, at_row
 from jvae.training.measured import with_measured
 from jvae.training.memory import Memory, fit
 from jvae.training.parallel import Parallel
@@ -56,12 +57,23 @@ def make_job(
         max_batches=config.training.max_batches or None,
     )
     first_plan = plan(epoch=0)
-    kl_weight = make_kl_schedule(config, len(first_plan.bucket))
+    schedules = make_schedules(config, len(first_plan.bucket))
     optimiser, inner_optimiser = make_optimisers(config)
     control = make_rate_control(config)
 
     def weight_now(state: TrainState) -> Any:
-        return control.kl_weight(state.rate_control) if control else kl_weight(int(state.step))
+        if control is not None:
+            return control.kl_weight(state.rate_control)
+        return schedules["kl_weight"](int(state.step))
+
+    # Evaluated before the step and given to it: methods that differ in schedules share a program.
+    @jax.jit
+    def tabulate(steps: jax.Array) -> dict[str, jax.Array]:
+        tables = {name: jnp.asarray(schedule(steps)) for name, schedule in schedules.items()}
+        return {name: jnp.broadcast_to(table, steps.shape) for name, table in tables.items()}
+
+    def schedules_at(steps: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: np.asarray(table) for name, table in tabulate(steps).items()}
 
     def build(microbatches: int) -> Any:
         settings = StepSettings(
@@ -75,7 +87,7 @@ def make_job(
         )
         step = make_step(
             make_trained_model(config, model),
-            add_auxiliary_losses(config, make_loss(config, kl_weight)),
+            add_auxiliary_losses(config, make_loss(config)),
             optimiser,
             inner_optimiser,
             settings,
@@ -91,7 +103,7 @@ def make_job(
     else:
         rows = first_plan.index.shape[1] // parallel.row_shards
         with closing(feed.steps(first_plan, 0, 0, False)) as steps:
-            arguments = (state, key, *next(steps))
+            arguments = (state, key, *next(steps), at_row(schedules_at(np.arange(1)), 0))
         step, microbatches, memory = fit(
             lambda parts: build(parts).lower(*arguments).compile(),
             [parts for parts in range(1, rows + 1) if rows % parts == 0],
@@ -124,6 +136,7 @@ def make_job(
         place_state=parallel.place_state,
         validate=validate,
         reset_optimisers=reset_optimisers,
+        schedules=schedules_at,
         kl_weight=weight_now,
         settings=make_control(config),
         meta=meta,

@@ -17,13 +17,15 @@ from jvae.remedies import (
     negative_iwae,
     stick_the_landing,
 )
-from jvae.types import Schedule
 from jvae.vae import VAE
 
-LOSSES: dict[str, Callable[..., Loss]] = {
-    "elbo": negative_elbo,
-    "free_bits": free_bits,
-    "capacity": capacity,
+# Name -> `config.objective -> Loss`.
+LOSSES: dict[str, Callable[[ConfigDict], Loss]] = {
+    "elbo": lambda options: negative_elbo,
+    "free_bits": lambda options: free_bits(
+        options.free_bits, options.free_bits_mode, options.free_bits_form
+    ),
+    "capacity": lambda options: capacity,
 }
 BOUNDS = ("elbo", "iwae")
 GRADIENTS = ("plain", "stl", "dreg")
@@ -80,21 +82,12 @@ def check_objective(config: ConfigDict) -> None:
         need("gradient", "dreg", options.bound == "iwae", same)
 
 
-def make_loss(config: ConfigDict, kl_weight: Schedule) -> Loss:
+def make_loss(config: ConfigDict) -> Loss:
     """What training minimises."""
     options = config.objective
     if options.bound == "iwae":
         return negative_iwae
-    arguments: dict[str, dict[str, Any]] = {
-        "elbo": {},
-        "free_bits": {
-            "target": options.free_bits,
-            "mode": options.free_bits_mode,
-            "form": options.free_bits_form,
-        },
-        "capacity": {"target": options.capacity, "steps": options.capacity_steps},
-    }
-    return LOSSES[options.loss](kl_weight, **arguments[options.loss])
+    return LOSSES[options.loss](options)
 
 
 def make_terms(config: ConfigDict) -> Callable[..., ELBOTerms]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jvae.layers import dense_product, product, symmetric_uniform
-from jvae.objectives import ELBOTerms, Loss
+from jvae.objectives import ELBOTerms, Loss, Scheduled
 from jvae.types import Array, Batch, DType, Key, Params
 from jvae.vae import Decoder
 
@@ -95,7 +95,7 @@ def with_bag_of_words(
 def bag_of_words_loss(loss: Loss, weight: float) -> Loss:
     """`loss - weight * log p_bow(x | z)`, nats per sentence; the source's weight is 1."""
 
-    def total(terms: ELBOTerms, *rest: Array) -> Array:
-        return loss(terms, *rest) - weight * terms.auxiliary[NAME]
+    def total(terms: ELBOTerms, scheduled: Scheduled, batch_weight: Array) -> Array:
+        return loss(terms, scheduled, batch_weight) - weight * terms.auxiliary[NAME]
 
     return total

@@ -2,26 +2,22 @@
 
 import jax.numpy as jnp
 
-from jvae.objectives import ELBOTerms, Loss
-from jvae.remedies.kl_schedules import linear
-from jvae.types import Array, Schedule
+from jvae.objectives import ELBOTerms, Scheduled
+from jvae.types import Array
 
 
-def capacity(kl_weight: Schedule, target: float = 25.0, steps: int = 100_000) -> Loss:
-    """`-log_likelihood + gamma(step) |KL - C(step)|`, nats per sentence; KL of each sentence.
+def capacity(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
+    """`-log_likelihood + gamma |KL - C|`, nats per sentence; KL of each sentence.
 
     Args:
-      kl_weight: step -> gamma. The source takes a constant 1000.
-      target: C rises from 0 to this, nats per sentence.
-      steps: in so many steps, linearly; then it stays.
+      terms: of a batch.
+      scheduled: `kl_weight` is gamma, which the source keeps at 1000; `capacity` is C, nats per
+        sentence, which rises from 0 linearly, to 25 in the source.
+      weight: not used.
 
     References:
       Burgess et al. (2018), Understanding disentangling in beta-VAE, equation 8 and appendix A.
     """
-    rising = linear(0.0, steps, target)
-
-    def loss(terms: ELBOTerms, step: Array, weight: Array) -> Array:
-        del weight
-        return kl_weight(step) * jnp.abs(terms.total_kl - rising(step)) - terms.log_likelihood
-
-    return loss
+    del weight
+    distance = jnp.abs(terms.total_kl - scheduled["capacity"])
+    return scheduled["kl_weight"] * distance - terms.log_likelihood

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from jvae.errors import UserError
-from jvae.objectives import ELBOTerms, Loss
-from jvae.types import Array, Schedule
+from jvae.objectives import ELBOTerms, Loss, Scheduled
+from jvae.types import Array
 
 
 def _per_dimension(terms: ELBOTerms) -> Array:
@@ -44,10 +44,8 @@ FREE_BITS_MODES: dict[str, Callable[[ELBOTerms, Array], tuple[Array, Array]]] = 
 FREE_BITS_FORMS = ("mask", "clamp")
 
 
-def free_bits(
-    kl_weight: Schedule, target: float = 8.0, mode: str = "dimension", form: str = "mask"
-) -> Loss:
-    """`-log_likelihood + weight(step) * sum_g free(KL_g)`, nats per sentence.
+def free_bits(target: float = 8.0, mode: str = "dimension", form: str = "mask") -> Loss:
+    """`-log_likelihood + kl_weight * sum_g free(KL_g)`, nats per sentence.
 
     The groups g are the L dimensions, each with a share `target / L`, or with "total" one group
     with all of it. What decides is, with "dimension" and "total", the KL of this sentence; with
@@ -62,7 +60,6 @@ def free_bits(
     the other way round; the mean must be of the whole batch, hence no microbatches and no `pmap`.
 
     Args:
-      kl_weight: step -> weight, on top.
       target: nats per sentence, over all dimensions. Li et al. take 8 for 32 dimensions on PTB.
       mode: a key of `FREE_BITS_MODES`.
       form: one of `FREE_BITS_FORMS`.
@@ -76,11 +73,11 @@ def free_bits(
       Deep Latent Variable Modeling of Text, and its script ("dimension" or "total", "mask").
     """
 
-    def loss(terms: ELBOTerms, step: Array, weight: Array) -> Array:
+    def loss(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
         kl, decides = FREE_BITS_MODES[mode](terms, weight)
         share = target / max(kl.shape[1], 1)
         below = share if form == "clamp" else 0.0
         free = jnp.sum(jnp.where(decides > share, kl, below), axis=1)
-        return kl_weight(step) * free - terms.log_likelihood
+        return scheduled["kl_weight"] * free - terms.log_likelihood
 
     return loss

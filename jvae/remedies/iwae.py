@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jvae.objectives import ELBOTerms, kl_divergence
+from jvae.objectives import ELBOTerms, Scheduled, kl_divergence
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, sample_keys, stream
 from jvae.types import Array, Batch, Key, Params
@@ -107,8 +107,8 @@ def _backward(_: None, gradients: tuple[Array, Array]) -> tuple[Array]:
 _weigh_again.defvjp(_forward, _backward)
 
 
-def negative_iwae(terms: ELBOTerms, step: Array, weight: Array) -> Array:
+def negative_iwae(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
     """`-bound`, nats per sentence: the loss of `IWAETerms`."""
-    del step, weight
+    del scheduled, weight
     assert isinstance(terms, IWAETerms)
     return -terms.bound

@@ -48,6 +48,7 @@ class Job(NamedTuple):
       place_state: the same for a state, as the step returns it.
       validate: state -> {"elbo", "mi", ..}, nats per sentence, logged as they are.
       reset_optimisers: state -> state with fresh optimiser states, after a reload of the best.
+      schedules: steps `[M]` -> what each has by name, `[M]`.
       kl_weight: state -> weight, for the log.
       settings: limits.
       meta: written with every checkpoint.
@@ -61,6 +62,7 @@ class Job(NamedTuple):
     place_state: Callable[[TrainState], TrainState]
     validate: Callable[[TrainState], dict[str, Any]]
     reset_optimisers: Callable[[TrainState], TrainState]
+    schedules: Callable[[np.ndarray], dict[str, np.ndarray]]
     kl_weight: Callable[[TrainState], Any]
     settings: ControlSettings
     meta: dict[str, Any]
@@ -142,6 +144,7 @@ def _epoch(
     rows = len(host_plan.bucket)
     first = int(state.step) - number * rows
     aggressive = bool(state.aggressive)
+    scheduled = job.schedules(number * rows + np.arange(rows))
     start = time.monotonic()
     progress.start_epoch(first / rows)
     with closing(job.feed.steps(host_plan, number, first, aggressive)) as steps:
@@ -152,7 +155,7 @@ def _epoch(
                 raise Interrupted(signum)
             given = next(steps)
             profiler.before_step()
-            state = job.step(state, job.key, *given)
+            state = job.step(state, job.key, *given, at_row(scheduled, row))
             profiler.after_step(state)
             if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
                 totals = jax.tree.map(float, state.totals)
@@ -174,6 +177,11 @@ def _epoch(
         "seconds": time.monotonic() - start,
     }
     return state, record
+
+
+def at_row(scheduled: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+    """What one step is given of an epoch's schedules."""
+    return {name: values[row] for name, values in scheduled.items()}
 
 
 def _asked_to_stop(received: list[int], row: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 
 from jvae.data.batching import take_batch
+from jvae.objectives import Scheduled
 from jvae.training.state import TrainState
 from jvae.training.steps import Corpus, DevicePlan, Step
 from jvae.types import Array, Batch, Key, Params
@@ -32,9 +33,14 @@ def with_measured(
         return step
 
     def wrapped(
-        state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array
+        state: TrainState,
+        key: Key,
+        corpus: Corpus,
+        plan: DevicePlan,
+        row: Array,
+        scheduled: Scheduled,
     ) -> TrainState:
-        state = step(state, key, corpus, plan, row)
+        state = step(state, key, corpus, plan, row, scheduled)
 
         def at_width(width: int):
             def branch(params: Params) -> Params:

@@ -203,7 +203,7 @@ def _pmap(devices: list[jax.Device], vocab_shards: int) -> Parallel:
         mapped = jax.pmap(
             lambda device, *arguments: step(*arguments),
             ROWS,
-            in_axes=(0, None, None, None, None, None),
+            in_axes=(0, *[None] * 6),
             out_axes=None,
             devices=devices,
         )

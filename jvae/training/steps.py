@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jvae.data.batching import take_batch
-from jvae.objectives import ELBOTerms, Loss, elbo
+from jvae.objectives import ELBOTerms, Loss, Scheduled, elbo
 from jvae.random import Stream, stream
 from jvae.remedies.aggressive import InnerLoop, InnerUpdate, aggressive_update
 from jvae.remedies.rate_control import RateControl
@@ -84,7 +84,8 @@ class Sharding(NamedTuple):
     reduce: Callable[[Any], Any] = lambda sums: sums
 
 
-Step = Callable[[TrainState, Key, Corpus, DevicePlan, Any], TrainState]  # the row comes last
+# The plan's row comes last but one.
+Step = Callable[[TrainState, Key, Corpus, DevicePlan, Any, Scheduled], TrainState]
 
 
 def _fault(sums: Sums, grad_norm: Array) -> Array:
@@ -110,7 +111,7 @@ def make_step(
     settings: StepSettings,
     sharding: Sharding,
 ) -> Step:
-    """Builds `step(state, key, corpus, plan, row) -> state`.
+    """Builds `step(state, key, corpus, plan, row, scheduled) -> state`.
 
     Outside the aggressive phase a step is one joint update. Within it, the encoder is updated by
     the inner loop and the step's own update reaches the decoder and the prior only (He et al.,
@@ -121,11 +122,11 @@ def make_step(
     """
     control = settings.rate_control
 
-    def batch_sums(params: Params, batch: Batch, key: Key, state: TrainState):
+    def batch_sums(params: Params, batch: Batch, key: Key, state: TrainState, scheduled: Scheduled):
         terms = settings.terms(
             model, params, batch, key=key, num_samples=settings.num_samples, train=True
         )
-        losses = loss(terms, state.step, batch.weight)
+        losses = loss(terms, scheduled, batch.weight)
         if control is not None:
             losses += (control.kl_weight(state.rate_control) - 1) * terms.total_kl
         sums = Sums(
@@ -145,6 +146,7 @@ def make_step(
         corpus: Corpus,
         plan: DevicePlan,
         row: Array,
+        scheduled: Scheduled,
     ) -> tuple[Params, Sums, Array]:
         """Of a plan's row: the sum of its losses' gradients, its sums, and the norm of the mean."""
 
@@ -154,7 +156,7 @@ def make_step(
                 batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
                 if corpus.numbers is not None:  # the noise belongs to the sentence's number
                     batch = batch._replace(index=jnp.take(corpus.numbers, index))
-                return jax.grad(of, has_aux=True)(wrt, batch, key, state)
+                return jax.grad(of, has_aux=True)(wrt, batch, key, state, scheduled)
 
             def branch(wrt: Params) -> tuple[Params, Sums]:
                 index, weight = plan.index[row], plan.weight[row]
@@ -177,7 +179,14 @@ def make_step(
         grads, sums = sharding.reduce(jax.lax.switch(plan.bucket[row], branches, wrt))
         return grads, sums, optax.tree.norm(grads) / sums.sentences
 
-    def inner_loop(state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array):
+    def inner_loop(
+        state: TrainState,
+        key: Key,
+        corpus: Corpus,
+        plan: DevicePlan,
+        row: Array,
+        scheduled: Scheduled,
+    ):
         assert settings.inner is not None
         decoder_and_prior = {k: v for k, v in state.params.items() if k != "encoder"}
         joint_norm = settings.inner.clip == "joint"
@@ -187,17 +196,17 @@ def make_step(
                 return number
             return inner_row(key, number, row, plan.bucket.shape[0])
 
-        def of_encoder(encoder: Params, batch: Batch, key: Key, state: TrainState):
-            return batch_sums(decoder_and_prior | {"encoder": encoder}, batch, key, state)
+        def of_encoder(encoder: Params, *rest: Any):
+            return batch_sums(decoder_and_prior | {"encoder": encoder}, *rest)
 
         def update(encoder: Params, opt_state: Any, number: Array) -> InnerUpdate:
             where = (stream(key, Stream.INNER_LOOP, number), state, corpus, plan)
             if joint_norm:
                 params = decoder_and_prior | {"encoder": encoder}
-                grads, sums, norm = gradient(batch_sums, params, *where, row_of(number))
+                grads, sums, norm = gradient(batch_sums, params, *where, row_of(number), scheduled)
                 grads = grads["encoder"]
             else:
-                grads, sums, norm = gradient(of_encoder, encoder, *where, row_of(number))
+                grads, sums, norm = gradient(of_encoder, encoder, *where, row_of(number), scheduled)
             fault = _fault(sums, norm)
             # One pass over the gradient makes the mean and clips it.
             grads = scaled(grads, clip_factor(norm, settings.clip_norm) / sums.sentences)
@@ -223,8 +232,16 @@ def make_step(
             fault=_keep_if(inner.fault != 0, fault, state.fault),
         )
 
-    def outer_update(state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array):
-        grads, sums, norm = gradient(batch_sums, state.params, key, state, corpus, plan, row)
+    def outer_update(
+        state: TrainState,
+        key: Key,
+        corpus: Corpus,
+        plan: DevicePlan,
+        row: Array,
+        scheduled: Scheduled,
+    ):
+        where = (key, state, corpus, plan, row, scheduled)
+        grads, sums, norm = gradient(batch_sums, state.params, *where)
         factor = clip_factor(norm, settings.clip_norm)
         grads = scaled(grads, factor / sums.sentences)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
@@ -255,12 +272,17 @@ def make_step(
         return _keep_if(term == 0, good, bad)
 
     def step(
-        state: TrainState, key: Key, corpus: Corpus, plan: DevicePlan, row: Array
+        state: TrainState,
+        key: Key,
+        corpus: Corpus,
+        plan: DevicePlan,
+        row: Array,
+        scheduled: Scheduled,
     ) -> TrainState:
-        key = stream(key, Stream.TRAINING, state.step)
+        given = (stream(key, Stream.TRAINING, state.step), corpus, plan, row, scheduled)
         if settings.inner is not None:
-            state = inner_loop(state, key, corpus, plan, row)
-        return _keep_if(state.fault.term == 0, outer_update(state, key, corpus, plan, row), state)
+            state = inner_loop(state, *given)
+        return _keep_if(state.fault.term == 0, outer_update(state, *given), state)
 
     return step
 

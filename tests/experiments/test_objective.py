@@ -9,7 +9,7 @@ import pytest
 
 import jvae
 from jvae.errors import UserError
-from jvae.experiments.building import make_kl_schedule
+from jvae.experiments.building import make_schedules
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
 from jvae.experiments.objective import (
@@ -36,8 +36,9 @@ def config_with(**fields):
 def loss_with(step: int = 0, **objective) -> np.ndarray:
     config = config_with(**{f"objective__{k}": v for k, v in objective.items()})
     check(config)
-    loss = make_loss(config, make_kl_schedule(config, steps_per_epoch=10))
-    return np.asarray(loss(TERMS, jnp.int32(step), jnp.ones(2)))
+    schedules = make_schedules(config, steps_per_epoch=10)
+    scheduled = {name: schedule(step) for name, schedule in schedules.items()}
+    return np.asarray(make_loss(config)(TERMS, scheduled, jnp.ones(2)))
 
 
 def test_the_fields_reach_the_losses():
@@ -61,7 +62,8 @@ def test_the_shape_reaches_the_schedule():
         objective__kl_epochs=1.0,
     )
     check(config)
-    assert make_kl_schedule(config, 80)(10) == pytest.approx(0.5 - 0.5 * np.cos(np.pi / 4))
+    weight = make_schedules(config, 80)["kl_weight"](10)
+    assert weight == pytest.approx(0.5 - 0.5 * np.cos(np.pi / 4))
 
 
 def test_the_rate_reaches_its_control():
@@ -93,7 +95,7 @@ def test_bound_and_gradient_reach_the_terms():
     terms = make_terms(config)
     assert isinstance(terms, partial) and terms.func is iwae
     assert terms.keywords == {"gradient": "dreg"}
-    assert make_loss(config, lambda step: 1.0) is negative_iwae
+    assert make_loss(config) is negative_iwae
     assert make_terms(default_config()) is jvae.elbo
     config = config_with(objective__gradient="stl")
     check(config)

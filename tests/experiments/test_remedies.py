@@ -2,13 +2,52 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jvae.evaluation.evaluate import make_programs
 from jvae.experiments.building import make_model
 from jvae.experiments.job import make_job
+from jvae.experiments.methods import configure
 from jvae.experiments.setup import encode_corpus, initial_state, load_data_corpus, make_tokenizer
+from jvae.training.loop import at_row
 from jvae.training.parallel import MODES
 from tests.experiments.conftest import tiny_config
+
+
+def job_of(config, parallel):
+    corpus = load_data_corpus(config)
+    tokenizer = make_tokenizer(config, corpus)
+    data = encode_corpus(config, corpus, tokenizer)
+    model = make_model(config, tokenizer.vocab_size)
+    state = parallel.place_state(initial_state(config, model))
+    job, _, _ = make_job(config, model, make_programs(model), data, parallel, state, {})
+    return job, state, tokenizer
+
+
+class Lowered(Exception):
+    """A program, before it is compiled."""
+
+
+def program_of(config) -> str:
+    class Step:
+        def __init__(self, step):
+            self.lower = lambda *arguments: self.stop(jax.jit(step).lower(*arguments))
+
+        def stop(self, lowered):
+            raise Lowered(lowered.as_text())
+
+    with pytest.raises(Lowered) as stopped:
+        job_of(config, MODES["jit"](jax.local_devices()[:1], 1)._replace(compile=Step))
+    return str(stopped.value)
+
+
+def test_methods_that_differ_in_schedules_share_one_program(train):
+    base = tiny_config(train, training__aggressive=False)
+    programs = {
+        name: program_of(configure(base, name, seed))
+        for name, seed in (("vae", 0), ("cyclical", 1), ("beta", 0), ("free_bits", 0))
+    }
+    assert programs["vae"] == programs["cyclical"] == programs["beta"] != programs["free_bits"]
 
 
 def test_the_loss_of_a_step_holds_the_bag_of_words_and_its_reconstruction_does_not(train):
@@ -19,15 +58,9 @@ def test_the_loss_of_a_step_holds_the_bag_of_words_and_its_reconstruction_does_n
         objective__bow_weight=0.5,
         training__aggressive=False,
     )
-    corpus = load_data_corpus(config)
-    tokenizer = make_tokenizer(config, corpus)
-    data = encode_corpus(config, corpus, tokenizer)
-    parallel = MODES["jit"](jax.local_devices()[:1], 1)
-    model = make_model(config, tokenizer.vocab_size)
-    state = parallel.place_state(initial_state(config, model))
-    job, _, _ = make_job(config, model, make_programs(model), data, parallel, state, {})
+    job, state, tokenizer = job_of(config, MODES["jit"](jax.local_devices()[:1], 1))
     arguments = next(job.feed.steps(job.plan(0), 0, 0, False))
-    after = job.step(state, job.key, *arguments)
+    after = job.step(state, job.key, *arguments, at_row(job.schedules(np.arange(1)), 0))
     assert int(after.step) == 1 and int(after.fault.term) == 0
     totals = after.totals
     uniform = float(totals.tokens) * np.log(tokenizer.vocab_size)

@@ -9,7 +9,6 @@ import pytest
 
 import jvae
 from jvae.remedies import bag_of_words_loss, with_bag_of_words
-from jvae.remedies.kl_schedules import constant
 from tests.conftest import LATENT, VOCAB, make_batch
 
 KEY = jax.random.key(3)
@@ -71,9 +70,9 @@ def test_the_term_is_a_sum_over_the_words_of_a_softmax_of_z(params):
 def test_the_loss_adds_the_weighted_term(params, terms):
     assert terms.auxiliary["bag_of_words"].shape == (4,)
     assert np.all(terms.auxiliary["bag_of_words"] < 0)
-    base = jvae.negative_elbo(constant(0.5))
-    expected = base(terms, 0, BATCH.weight) - 2.0 * terms.auxiliary["bag_of_words"]
-    total = bag_of_words_loss(base, 2.0)(terms, 0, BATCH.weight)
+    base, half = jvae.negative_elbo, {"kl_weight": 0.5}
+    expected = base(terms, half, BATCH.weight) - 2.0 * terms.auxiliary["bag_of_words"]
+    total = bag_of_words_loss(base, 2.0)(terms, half, BATCH.weight)
     np.testing.assert_allclose(total, expected, rtol=1e-6)
     one = jvae.elbo(MODEL, params, BATCH, key=KEY, train=True)
     assert np.all(one.auxiliary["bag_of_words"] != terms.auxiliary["bag_of_words"])

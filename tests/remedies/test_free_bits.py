@@ -11,12 +11,12 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jvae
 from jvae.errors import UserError
 from jvae.remedies import FREE_BITS_FORMS, FREE_BITS_MODES, capacity, free_bits
-from jvae.remedies.kl_schedules import constant
 
 B, L, TARGET = 6, 4, 2.0  # half a nat for each dimension
 RNG = np.random.default_rng(0)
 KL = (RNG.gamma(0.7, 1.0, (B, L)) * [0.2, 1.1, 0.4, 0.6]).astype(np.float32)
 LOG_LIKELIHOOD = -RNG.uniform(5, 9, B).astype(np.float32)
+ONE = {"kl_weight": 1.0}
 WEIGHT = np.asarray([1, 1, 1, 1, 0, 1], np.float32)  # one filling row
 CASES = [(mode, form) for mode in FREE_BITS_MODES for form in FREE_BITS_FORMS]
 
@@ -27,8 +27,8 @@ def terms_of(kl) -> jvae.ELBOTerms:
 
 
 def loss_of(mode: str, form: str, kl=KL, weight=WEIGHT):
-    loss = free_bits(constant(0.5), TARGET, mode, form)
-    return loss(terms_of(jnp.asarray(kl)), jnp.int32(0), jnp.asarray(weight))
+    loss = free_bits(TARGET, mode, form)
+    return loss(terms_of(jnp.asarray(kl)), {"kl_weight": 0.5}, jnp.asarray(weight))
 
 
 def total(kl, mode: str, form: str):
@@ -91,11 +91,9 @@ def test_the_gradient_is_the_weight_above_the_target_and_nothing_below(mode, for
 
 def test_a_target_of_almost_nothing_is_the_elbo():
     for mode, form in CASES:
-        loss = free_bits(constant(), 1e-9, mode, form)
+        loss = free_bits(1e-9, mode, form)
         terms = terms_of(jnp.asarray(KL))
-        np.testing.assert_allclose(
-            loss(terms, jnp.int32(0), jnp.asarray(WEIGHT)), -terms.elbo, rtol=1e-5
-        )
+        np.testing.assert_allclose(loss(terms, ONE, jnp.asarray(WEIGHT)), -terms.elbo, rtol=1e-5)
 
 
 def test_the_batch_mean_is_of_all_devices_rows_and_of_no_filling_row():
@@ -116,18 +114,19 @@ def test_the_batch_mean_is_of_all_devices_rows_and_of_no_filling_row():
 def test_a_kl_without_dimensions_has_no_free_bits_by_dimension():
     terms = jvae.ELBOTerms(jnp.zeros(B), {"latent": jnp.ones(B)}, analytic=False)
     with pytest.raises(UserError, match="mode 'total'"):
-        free_bits(constant())(terms, jnp.int32(0), jnp.ones(B))
-    free = free_bits(constant(), 0.5, "total")(terms, jnp.int32(0), jnp.ones(B))
+        free_bits()(terms, ONE, jnp.ones(B))
+    free = free_bits(0.5, "total")(terms, ONE, jnp.ones(B))
     np.testing.assert_array_equal(free, np.ones(B))
 
 
 def test_capacity_draws_the_kl_to_its_target_from_both_sides():
-    loss, weight = capacity(constant(7.0), target=3.0, steps=10), jnp.asarray(WEIGHT)
-    for step, target in ((0, 0.0), (5, 1.5), (10, 3.0), (999, 3.0)):
-        found = loss(terms_of(jnp.asarray(KL)), jnp.int32(step), weight)
+    weight = jnp.asarray(WEIGHT)
+    for target in (0.0, 1.5, 3.0):
+        scheduled = {"kl_weight": 7.0, "capacity": target}
+        found = capacity(terms_of(jnp.asarray(KL)), scheduled, weight)
         expected = 7.0 * np.abs(KL.sum(axis=1) - target) - LOG_LIKELIHOOD
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-    slope = jax.grad(lambda kl: jnp.sum(loss(terms_of(kl), jnp.int32(10), weight)))(KL)
+    slope = jax.grad(lambda kl: jnp.sum(capacity(terms_of(kl), scheduled, weight)))(KL)
     side = np.sign(KL.sum(axis=1) - 3.0)
     assert set(side) == {-1.0, 1.0}
     np.testing.assert_allclose(slope, np.broadcast_to(7.0 * side[:, None], KL.shape))

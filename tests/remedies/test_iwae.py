@@ -39,7 +39,7 @@ def bounds(params, keys, weight, gradient: str):
 
     def loss(params, key):
         terms = iwae(MODEL, params, BATCH, key=key, num_samples=K, train=True, gradient=gradient)
-        return jnp.sum(weight * negative_iwae(terms, jnp.int32(0), weight)), terms
+        return jnp.sum(weight * negative_iwae(terms, {}, weight)), terms
 
     grads, terms = jax.vmap(jax.grad(loss, has_aux=True), in_axes=(None, 0))(params, keys)
     return terms, grads

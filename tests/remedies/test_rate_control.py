@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jvae
 from jvae.remedies.kl_schedules import constant
 from jvae.remedies.rate_control import minimum_rate, soft_free_bits
 from jvae.training.checkpoint import open_checkpoints, restore, save
@@ -84,9 +83,7 @@ def test_the_rate_is_held_where_the_bound_alone_would_lose_it(control):
 
 def test_the_step_weighs_the_kl_by_the_state_updates_it_and_a_resumed_state_goes_on(tmp_path):
     control = minimum_rate(RATE, 0.1)
-    problem = make_problem(
-        aggressive=False, inner=None, loss=jvae.negative_elbo(constant()), rate_control=control
-    )
+    problem = make_problem(aggressive=False, inner=None, kl_weight=constant(), rate_control=control)
     states = [problem.state]
     for row in range(4):
         states.append(problem.run(states[-1], [row]))

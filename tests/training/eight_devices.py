@@ -45,7 +45,9 @@ def problem(num_devices: int, vocab_shards: int) -> Problem:
         optimiser=partial(optax.sgd, momentum=0.9),
     )
     key = jitted.parallel.replicate(KEY)
-    lowered = jitted.step.lower(jitted.state, key, jitted.corpus, jitted.plan, np.int32(0))
+    lowered = jitted.step.lower(
+        jitted.state, key, jitted.corpus, jitted.plan, np.int32(0), {"kl_weight": np.float32(1)}
+    )
     return jitted._replace(step=lowered.compile())
 
 

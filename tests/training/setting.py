@@ -16,13 +16,13 @@ from jvae.remedies.kl_schedules import linear
 from jvae.training.parallel import MODES, Parallel
 from jvae.training.state import TrainState, create_state
 from jvae.training.steps import Corpus, DevicePlan, Step, StepSettings, make_step
+from jvae.types import Schedule
 from tests.conftest import VOCAB, make_model, make_sentences
 
 NUM, WIDTH, BATCH = 37, 9, 4
 KEY = jax.random.key(7)
 INNER = InnerLoop(max_updates=13, window=3)
 KL_WEIGHT = linear(0.1, 50)
-LOSS = jvae.negative_elbo(KL_WEIGHT)
 
 
 class Problem(NamedTuple):
@@ -37,12 +37,15 @@ class Problem(NamedTuple):
     plan: DevicePlan
     state: TrainState
     widths: tuple[int, ...]
+    kl_weight: Schedule
 
     def run(self, state: TrainState, rows) -> TrainState:
         """Several steps; `state` survives the donation."""
         state = jax.tree.map(jnp.copy, state)
         for row in rows:
-            state = self.step(state, self.parallel.replicate(KEY), self.corpus, self.plan, row)
+            scheduled = {"kl_weight": jnp.float32(self.kl_weight(int(state.step)))}
+            key = self.parallel.replicate(KEY)
+            state = self.step(state, key, self.corpus, self.plan, row, scheduled)
         return state
 
 
@@ -58,7 +61,8 @@ def make_problem(
     clip_norm: float = 5.0,
     microbatches: int = 1,
     optimiser: Any = optax.sgd,
-    loss: Loss = LOSS,
+    loss: Loss = jvae.negative_elbo,
+    kl_weight: Schedule = KL_WEIGHT,
     rate_control: RateControl | None = None,
     **model_options,
 ) -> Problem:
@@ -96,6 +100,7 @@ def make_problem(
             create_state(params, make(), make(), aggressive=aggressive, rate_control=control)
         ),
         widths=widths,
+        kl_weight=kl_weight,
     )
 
 

@@ -166,9 +166,9 @@ def test_one_trace_serves_all_steps_and_both_phases():
     step = jax.jit(chex.assert_max_traces(problem.raw_step, n=1))
     state = problem.state
     for row in range(4):
-        state = step(
-            state, problem.parallel.replicate(KEY), problem.corpus, problem.plan, np.int32(row)
-        )
+        scheduled = {"kl_weight": np.float32(0.1 * row)}
+        key = problem.parallel.replicate(KEY)
+        state = step(state, key, problem.corpus, problem.plan, np.int32(row), scheduled)
         state = problem.parallel.place_state(state._replace(aggressive=jnp.bool_(row < 2)))
     assert int(state.step) == 4
 
@@ -179,7 +179,9 @@ def test_the_inner_update_computes_no_weight_gradient_of_the_decoder():
     def flops(clip: str) -> float:
         problem = make_problem(inner=INNER._replace(clip=clip), vocab_size=300)
         arguments = (problem.state, problem.parallel.replicate(KEY), problem.corpus, problem.plan)
-        compiled = problem.step.lower(*arguments, np.int32(0)).compile()
+        compiled = problem.step.lower(
+            *arguments, np.int32(0), {"kl_weight": np.float32(1)}
+        ).compile()
         return compiled.cost_analysis()["flops"]
 
     width = make_problem().widths[0]
@@ -202,7 +204,7 @@ def test_four_devices_give_the_numbers_of_one(mode):
 def test_four_devices_share_the_work():
     problem = make_problem("jit", 4)
     compiled = problem.step.lower(
-        problem.state, KEY, problem.corpus, problem.plan, jnp.int32(0)
+        problem.state, KEY, problem.corpus, problem.plan, jnp.int32(0), {"kl_weight": 1.0}
     ).compile()
     assert "all-reduce" in compiled.as_text()
 
