@@ -21,14 +21,36 @@ class Case(NamedTuple):
 
     Attributes:
       size: a key of `benchmarks.sizes.SIZES`.
-      kind: joint, inner, epoch, iw, greedy, beam.
+      kind: joint, inner, epoch, iw, greedy, beam; the CNN's are joint and iw.
+      precision: float32, or for the LSTM's joint steps bfloat16: jvae's `training.precision`
+        against PyTorch's autocast.
     """
 
     size: str
     kind: str
+    precision: str = "float32"
 
     def __str__(self) -> str:
-        return f"{self.size}/{self.kind}"
+        return "/".join(self if self.precision != "float32" else self[:2])
+
+
+def parse(name: str) -> Case:
+    """`SIZE/KIND` or `SIZE/KIND/PRECISION`.
+
+    Raises:
+      ValueError: there is no such case.
+    """
+    case = Case(*name.split("/")) if name.count("/") in (1, 2) else Case("", "")
+    cnn = case.size.endswith("cnn")
+    kinds = ("joint", "iw") if cnn else tuple(FORMS)
+    rounded = case.kind == "joint" and not cnn
+    precisions = ("float32", "bfloat16") if rounded else ("float32",)
+    if case.size not in SIZES or case.kind not in kinds or case.precision not in precisions:
+        raise ValueError(
+            f"no case {name!r}: give SIZE/KIND or SIZE/joint/bfloat16, SIZE of {', '.join(SIZES)}, "
+            f"KIND of {', '.join(FORMS)} (the CNN's: joint, iw)"
+        )
+    return case
 
 
 # PyTorch's forms; jvae is compared with the faster one.
@@ -78,7 +100,7 @@ def prepare(case: Case, contestant: str) -> Run:
         from benchmarks import jvae_cases as of
 
         builders: dict[str, Callable[[], Run]] = {
-            "joint": lambda: of.joint(size, JOINT_STEPS),
+            "joint": lambda: of.joint(size, JOINT_STEPS, case.precision),
             "inner": lambda: of.inner(size, INNER_UPDATES),
             "epoch": lambda: of.epoch(size, *ragged(size), EPOCH_STEPS, EPOCH_INNER),
             "iw": lambda: of.iw(size, IW_SENTENCES, SAMPLES),
@@ -90,7 +112,7 @@ def prepare(case: Case, contestant: str) -> Run:
 
         full = contestant == "torch-full"
         builders = {
-            "joint": lambda: th.joint(size, JOINT_STEPS),
+            "joint": lambda: th.joint(size, JOINT_STEPS, case.precision),
             "inner": lambda: th.inner(size, INNER_UPDATES, full=full),
             "epoch": lambda: th.epoch(size, *ragged(size), EPOCH_STEPS, EPOCH_INNER),
             "iw": lambda: th.iw(size, IW_SENTENCES, SAMPLES, chunk=int(contestant[6:] or 0)),

@@ -13,7 +13,7 @@ from jvae.data.batching import choose_buckets, epoch_plan
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
 from jvae.evaluation.corpus import samples_per_chunk
-from jvae.experiments.config import default_config
+from jvae.experiments.config import PRECISIONS, default_config
 from jvae.generation import beam_search, greedy
 from jvae.remedies import InnerLoop
 from jvae.training.optimisers import OPTIMISERS
@@ -25,17 +25,18 @@ KL_WEIGHT = {"kl_weight": np.float32(1)}
 NUM_SENTENCES = 1024  # on the device, for the steps to draw from
 
 
-def make_model(size: Size, dropout: float) -> jvae.VAE:
-    """The LSTM VAE of this size."""
+def make_model(size: Size, dropout: float, precision: str = "float32") -> jvae.VAE:
+    """The VAE of this size."""
     sizes = {
         "vocab_size": size.vocab_size,
         "latent_size": size.latent_size,
         "embed_size": size.embed_size,
         "hidden_size": size.hidden_size,
+        "dtype": PRECISIONS[precision],
     }
     return jvae.VAE(
         encoder=ENCODERS["lstm"](**sizes),
-        decoder=DECODERS["lstm"](**sizes, dropout_in=dropout, dropout_out=dropout),
+        decoder=DECODERS[size.decoder](**sizes, dropout_in=dropout, dropout_out=dropout),
         prior=jvae.standard_normal(latent_size=size.latent_size),
         latent_size=size.latent_size,
     )
@@ -53,13 +54,18 @@ class Training:
     """A training step and its state, as `jvae.training.loop` drives them."""
 
     def __init__(
-        self, size: Size, tokens: np.ndarray, lengths: np.ndarray, inner: InnerLoop | None
+        self,
+        size: Size,
+        tokens: np.ndarray,
+        lengths: np.ndarray,
+        inner: InnerLoop | None,
+        precision: str = "float32",
     ):
         parallel = MODES["jit"](jax.local_devices()[:1], 1)
         optimiser, inner_optimiser = OPTIMISERS["sgd"](1.0), OPTIMISERS["sgd"](1.0)
         buckets = choose_buckets(lengths, 4)
         step = make_step(
-            make_model(size, 0.5),
+            make_model(size, 0.5, precision),
             jvae.negative_elbo,
             optimiser,
             inner_optimiser,
@@ -87,10 +93,10 @@ class Training:
         jax.block_until_ready(self.state)
 
 
-def joint(size: Size, steps: int) -> Callable[[], None]:
+def joint(size: Size, steps: int, precision: str) -> Callable[[], None]:
     """Joint steps."""
     tokens = random_tokens(size, NUM_SENTENCES, 0)
-    training = Training(size, tokens, np.full(len(tokens), size.length), None)
+    training = Training(size, tokens, np.full(len(tokens), size.length), None, precision)
     return partial(training.run, steps)
 
 

@@ -3,11 +3,13 @@
     pip install -e '.[bench]'
     python -m benchmarks.run --suite=quick
     python -m benchmarks.run --suite=full --output=benchmarks/results.jsonl
+    python -m benchmarks.run --case=captions_cnn/joint --case=captions/joint/bfloat16
 
-Before anything is timed, `benchmarks.parity` must find both to compute the same. Each framework has
-a process of its own; a round runs the contestants in the order A B C C B A; a sample during which
-other processes used more than a tenth of a core is taken again. The ratio is PyTorch's time over
-jvae's, round by round, of which the median and the range are shown: above 1, jvae is faster.
+Before anything is timed, `benchmarks.parity` must find both to compute the same, in every size and
+precision among the cases. Each framework has a process of its own; a round runs the contestants in
+the order A B C C B A; a sample during which other processes used more than a tenth of a core is
+taken again. The ratio is PyTorch's time over jvae's, round by round, of which the median and the
+range are shown: above 1, jvae is faster. GFLOP/s are set beside the float32 peak, bfloat16's too.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.cases import FORMS, Case, operations
+from benchmarks.cases import FORMS, Case, operations, parse
 
 SUITES = {
     "quick": [Case("captions", kind) for kind in ("joint", "inner", "iw")],
@@ -35,9 +37,12 @@ SUITES = {
             "ptb": ("joint", "inner", "epoch", "iw", "greedy", "beam"),
             "ptb_he": ("joint", "inner", "iw"),
             "yahoo": ("joint",),
+            "captions_cnn": ("joint", "iw"),
+            "ptb_he_cnn": ("joint", "iw"),
         }.items()
         for kind in kinds
-    ],
+    ]
+    + [Case(size, "joint", "bfloat16") for size in ("captions", "ptb_he")],
 }
 FOREIGN_LIMIT = 0.1  # cores
 ATTEMPTS = 5
@@ -80,9 +85,7 @@ def measure(case: Case, rounds: int, workers: dict[str, Worker]) -> dict[str, An
 
     def sample(contestant: str, repeat: int) -> dict[str, Any]:
         worker = workers["jvae" if contestant == "jvae" else "torch"]
-        return worker.ask(
-            do="time", size=case.size, kind=case.kind, contestant=contestant, repeat=repeat
-        )
+        return worker.ask(do="time", case=case, contestant=contestant, repeat=repeat)
 
     first = {name: sample(name, 1) for name in contestants}
     repeat = max(1, round(SAMPLE_SECONDS / min(answer["seconds"] for answer in first.values())))
@@ -151,14 +154,20 @@ def main() -> None:
     """Parity, then the suite."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--suite", choices=SUITES, default="quick")
-    parser.add_argument("--case", action="append", help="SIZE/KIND instead of a suite; repeatable")
+    parser.add_argument(
+        "--case", action="append", help="SIZE/KIND[/bfloat16] instead of a suite; repeatable"
+    )
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--output", type=Path, help="JSON lines are appended")
     arguments = parser.parse_args()
-    cases = [Case(*name.split("/")) for name in arguments.case or ()] or SUITES[arguments.suite]
+    try:
+        cases = [parse(name) for name in arguments.case or ()] or SUITES[arguments.suite]
+    except ValueError as error:
+        parser.error(str(error))
 
     console = Console()
-    subprocess.run([sys.executable, "-m", "benchmarks.parity"], check=True)
+    for model in dict.fromkeys(f"{case.size}/{case.precision}" for case in cases):
+        subprocess.run([sys.executable, "-m", "benchmarks.parity", model], check=True)
     workers = {name: Worker(name) for name in ("jvae", "torch")}
     results = []
     try:

@@ -9,7 +9,7 @@ class Size(NamedTuple):
     """Vocabulary, widths, and the predicted tokens of every sentence of a batch.
 
     All sentences of a batch have one length, as in the published scripts: no framework pays for
-    padding here.
+    padding here. The decoder is "lstm" or "cnn" (`CNN_BLOCKS` blocks of `hidden_size` channels).
     """
 
     vocab_size: int
@@ -18,6 +18,7 @@ class Size(NamedTuple):
     length: int
     latent_size: int = 32
     batch_size: int = 32
+    decoder: str = "lstm"
 
 
 SIZES = {
@@ -26,7 +27,11 @@ SIZES = {
     "ptb": Size(10_000, 256, 256, 22),
     "ptb_he": Size(10_000, 512, 1024, 22),
     "yahoo": Size(20_000, 512, 1024, 80),
+    "tiny_cnn": Size(50, 8, 12, 5, 4, 4, "cnn"),
+    "captions_cnn": Size(6_000, 128, 256, 12, decoder="cnn"),
+    "ptb_he_cnn": Size(10_000, 512, 1024, 22, decoder="cnn"),  # blocks of 1024, as published
 }
+CNN_BLOCKS, CNN_TAPS = 3, 3  # the smallest decoder of Yang et al. (2017): dilations 1, 2, 4
 
 
 def random_tokens(size: Size, number: int, seed: int) -> np.ndarray:
@@ -59,40 +64,54 @@ def random_weights(size: Size, seed: int) -> dict:
             "recurrent_kernel": uniform(h, 4 * h, scale=4.0),
         }
 
-    return {
-        "encoder": {
-            "embedding": embedding(),
-            "lstm": lstm(),
-            "head": {"kernel": uniform(h, 2 * z, scale=2.0)},
-        },
-        "decoder": {
-            "embedding": embedding(),
-            "lstm": lstm(),
-            "latent_to_cell": {"kernel": uniform(z, h, scale=2.0)},
-            "latent_to_gates": {"kernel": uniform(z, 4 * h, scale=2.0)},
-            "output_kernel": uniform(h, v, scale=12.0),
-        },
-        "prior": {},
+    def dense(inputs: int, outputs: int) -> dict:
+        return {"kernel": uniform(inputs, outputs, scale=2.0), "bias": uniform(outputs, scale=2.0)}
+
+    encoder = {
+        "embedding": embedding(),
+        "lstm": lstm(),
+        "head": {"kernel": uniform(h, 2 * z, scale=2.0)},
     }
+    if size.decoder == "cnn":
+        inner = (h + 1) // 2
+        decoder = {"embedding": embedding(), "input": dense(e, h)}
+        decoder["latent_to_input"] = {"kernel": uniform(z, h, scale=2.0)}
+        for block in range(CNN_BLOCKS):
+            decoder[f"blocks_{block}"] = {
+                "narrow": dense(h, inner),
+                "filter": dense(CNN_TAPS * inner, inner),
+                "widen": dense(inner, h),
+            }
+    else:
+        decoder = {"embedding": embedding(), "lstm": lstm()}
+        decoder["latent_to_cell"] = {"kernel": uniform(z, h, scale=2.0)}
+        decoder["latent_to_gates"] = {"kernel": uniform(z, 4 * h, scale=2.0)}
+    decoder["output_kernel"] = uniform(h, v, scale=12.0)
+    return {"encoder": encoder, "decoder": decoder, "prior": {}}
 
 
 def flops(size: Size, case: str, *, sentences: int, samples: int = 1) -> float:
     """Floating-point operations of the matrix products that a case cannot do without.
 
-    Encoder and decoder each have input and recurrent products, the decoder also the output layer;
-    a gradient costs twice its forward product, once of which is for the weights.
+    Encoder and decoder each have products of the embeddings and of the layers' states, the decoder
+    also the output layer; a gradient costs twice its forward product, once of which is for the
+    weights.
     """
     v, e, h, t = size.vocab_size, size.embed_size, size.hidden_size, size.length
     encoder = 2.0 * sentences * (t + 1) * (e + h) * 4 * h
-    decoder = 2.0 * sentences * t * ((e + h) * 4 * h + h * v)
+    if size.decoder == "cnn":
+        inner = (h + 1) // 2
+        of_word, of_state = e * h, CNN_BLOCKS * (2 * h * inner + CNN_TAPS * inner * inner)
+    else:
+        of_word, of_state = e * 4 * h, 4 * h * h
+    words = 2.0 * sentences * t * of_word
+    states = 2.0 * sentences * t * (of_state + h * v)  # what z takes part in
     if case == "joint":
-        return 3 * (encoder + decoder)
+        return 3 * (encoder + words + states)
     if case == "inner":  # no weight gradient of the decoder, none of its embeddings
-        recurrent_and_output = 2.0 * sentences * t * (4 * h * h + h * v)
-        return 3 * encoder + decoder + recurrent_and_output
+        return 3 * encoder + words + 2 * states
     if case == "iw":
-        per_sample = 2.0 * sentences * t * (4 * h * h + h * v)
-        return encoder + 2.0 * sentences * t * e * 4 * h + samples * per_sample
+        return encoder + words + samples * states
     if case == "greedy":
-        return decoder
+        return words + states
     raise ValueError(f"no count of operations for {case!r}")

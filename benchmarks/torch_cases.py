@@ -6,28 +6,34 @@ import numpy as np
 import torch
 
 from benchmarks.sizes import Size, random_tokens, random_weights
-from benchmarks.torch_model import LSTMVAE, load
+from benchmarks.torch_model import TextVAE, load
 
 CLIP = 5.0
+
+
+def rounding(precision: str) -> torch.autocast:
+    """Mixed precision as PyTorch has it, for the forward pass; with "float32" nothing happens."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
 
 class Training:
     """One optimiser for the encoder, one for the decoder, as in He et al. (2019)."""
 
-    def __init__(self, size: Size, dropout: float = 0.5):
-        self.model = LSTMVAE(size, dropout)
+    def __init__(self, size: Size, precision: str = "float32", dropout: float = 0.5):
+        self.model = TextVAE(size, dropout)
         load(self.model, _small(random_weights(size, 0)))
         self.encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
         self.decoder = [p for p in self.model.decoder.parameters() if p.requires_grad]
         self.encoder_optimiser = torch.optim.SGD(self.encoder, lr=1.0)
         self.decoder_optimiser = torch.optim.SGD(self.decoder, lr=1.0)
-        self.size = size
+        self.size, self.precision = size, precision
 
     def _backward(self, tokens: torch.Tensor) -> torch.Tensor:
         self.encoder_optimiser.zero_grad(set_to_none=True)
         self.decoder_optimiser.zero_grad(set_to_none=True)
         noise = torch.randn(len(tokens), self.size.latent_size)
-        loss = self.model.loss(tokens, noise)
+        with rounding(self.precision):
+            loss = self.model.loss(tokens, noise)
         loss.backward()
         return loss
 
@@ -76,9 +82,9 @@ def _rows(size: Size, number: int) -> list[torch.Tensor]:
     return list(tokens.split(size.batch_size))
 
 
-def joint(size: Size, steps: int) -> Callable[[], None]:
+def joint(size: Size, steps: int, precision: str) -> Callable[[], None]:
     """Joint steps."""
-    training, rows = Training(size), _rows(size, steps)
+    training, rows = Training(size, precision), _rows(size, steps)
 
     def run() -> None:
         for tokens in rows:
@@ -120,8 +126,8 @@ def epoch(
     return run
 
 
-def _evaluated(size: Size) -> LSTMVAE:
-    model = LSTMVAE(size, 0.0).eval()
+def _evaluated(size: Size) -> TextVAE:
+    model = TextVAE(size, 0.0).eval()
     load(model, random_weights(size, 0))
     return model
 

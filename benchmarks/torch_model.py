@@ -1,18 +1,21 @@
-"""The same LSTM VAE in PyTorch, on `torch.nn.LSTM`: the baseline that jvae is timed against.
+"""The same VAEs in PyTorch, on `torch.nn.LSTM`: the baseline that jvae is timed against.
 
 Written for speed as a careful PyTorch user would: words first, one flat output product, in-place
-gradients set to None. `load` takes jvae's parameters, `gradients` gives them back by jvae's names.
+gradients set to None. `load` takes jvae's parameters, `read` gives them or their gradients back.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.sizes import Size
+from benchmarks.torch_cnn import CNNDecoder
+
+Of = Callable[[nn.Parameter], torch.Tensor]  # its data, or its gradient
 
 
 class Encoder(nn.Module):
@@ -29,8 +32,22 @@ class Encoder(nn.Module):
         _, (last, _) = self.lstm(self.embedding(tokens.T))
         return self.head(last[-1]).chunk(2, dim=-1)
 
+    def by_jvae_names(self, of: Of) -> dict:
+        """Views of its parameters as jvae has them."""
+        return {
+            "embedding": {"embedding": of(self.embedding.weight)},
+            "lstm": {
+                "input": {
+                    "kernel": of(self.lstm.weight_ih_l0).T,
+                    "bias": of(self.lstm.bias_ih_l0),
+                },
+                "recurrent_kernel": of(self.lstm.weight_hh_l0).T,
+            },
+            "head": {"kernel": of(self.head.weight).T},
+        }
 
-class Decoder(nn.Module):
+
+class LSTMDecoder(nn.Module):
     """`p(x | z)`: z sets the first state and is appended to every input, as in He et al. (2019)."""
 
     def __init__(self, size: Size, dropout: float):
@@ -47,7 +64,8 @@ class Decoder(nn.Module):
         return torch.tanh(cell), cell
 
     def forward(self, z: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """`log p(x | z)`, `[B]`, for `tokens [B, T + 1]`."""
+        """`log p(x | z)`, `[B]`, for `tokens [B, T + 1]`, or `[1, T + 1]` for one sentence."""
+        tokens = tokens.expand(len(z), -1)
         embedded = self.dropout(self.embedding(tokens[:, :-1].T))
         inputs = torch.cat([embedded, z.expand(embedded.shape[0], *z.shape)], dim=-1)
         hidden, _ = self.lstm(inputs, self.start(z))
@@ -62,18 +80,32 @@ class Decoder(nn.Module):
         hidden, state = self.lstm(inputs, state)
         return state, self.output(hidden[0])
 
+    def by_jvae_names(self, of: Of) -> dict:
+        """Views of its parameters as jvae has them."""
+        kernel, size = of(self.lstm.weight_ih_l0).T, self.embedding.embedding_dim
+        return {
+            "embedding": {"embedding": of(self.embedding.weight)},
+            "lstm": {
+                "input": {"kernel": kernel[:size], "bias": of(self.lstm.bias_ih_l0)},
+                "recurrent_kernel": of(self.lstm.weight_hh_l0).T,
+            },
+            "latent_to_cell": {"kernel": of(self.latent_to_cell.weight).T},
+            "latent_to_gates": {"kernel": kernel[size:]},
+            "output_kernel": of(self.output.weight).T,
+        }
 
-class LSTMVAE(nn.Module):
+
+class TextVAE(nn.Module):
     """Encoder, decoder, standard normal prior."""
 
     def __init__(self, size: Size, dropout: float):
         super().__init__()
         self.encoder = Encoder(size)
-        self.decoder = Decoder(size, dropout)
-        self.size = size
-        for lstm in (self.encoder.lstm, self.decoder.lstm):
-            nn.init.zeros_(lstm.bias_hh_l0)  # one bias, as in jvae
-            lstm.bias_hh_l0.requires_grad_(False)
+        self.decoder = {"lstm": LSTMDecoder, "cnn": CNNDecoder}[size.decoder](size, dropout)
+        for module in self.modules():
+            if isinstance(module, nn.LSTM):
+                nn.init.zeros_(module.bias_hh_l0)  # one bias, as in jvae
+                module.bias_hh_l0.requires_grad_(False)
 
     def loss(self, tokens: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Mean of `rec + KL` over the batch; `noise [B, L]`."""
@@ -93,7 +125,7 @@ class LSTMVAE(nn.Module):
             for first in range(0, samples, chunk):
                 eps = noise[first : first + chunk, row]
                 z = mean[row] + eps * torch.exp(0.5 * log_var[row])
-                log_likelihood = self.decoder(z, tokens[row : row + 1].expand(len(z), -1))
+                log_likelihood = self.decoder(z, tokens[row : row + 1])
                 # log p(z) - log q(z | x): the constants cancel.
                 ratio = 0.5 * (eps.square() + log_var[row] - z.square()).sum(-1)
                 weights.append(log_likelihood + ratio)
@@ -153,65 +185,31 @@ class LSTMVAE(nn.Module):
         return best
 
 
-def load(model: LSTMVAE, params: dict) -> None:
+def _views(model: TextVAE, of: Of) -> dict:
+    return {part: getattr(model, part).by_jvae_names(of) for part in ("encoder", "decoder")}
+
+
+def load(model: TextVAE, params: dict) -> None:
     """Copies jvae's parameters."""
-    encoder, decoder = params["encoder"], params["decoder"]
-    gates = decoder["latent_to_gates"]["kernel"]
-    pairs = [
-        (model.encoder.embedding.weight, encoder["embedding"]["embedding"]),
-        (model.encoder.lstm.weight_ih_l0, encoder["lstm"]["input"]["kernel"].T),
-        (model.encoder.lstm.bias_ih_l0, encoder["lstm"]["input"]["bias"]),
-        (model.encoder.lstm.weight_hh_l0, encoder["lstm"]["recurrent_kernel"].T),
-        (model.encoder.head.weight, encoder["head"]["kernel"].T),
-        (model.decoder.embedding.weight, decoder["embedding"]["embedding"]),
-        (
-            model.decoder.lstm.weight_ih_l0,
-            np.concatenate([decoder["lstm"]["input"]["kernel"], gates]).T,
-        ),
-        (model.decoder.lstm.bias_ih_l0, decoder["lstm"]["input"]["bias"]),
-        (model.decoder.lstm.weight_hh_l0, decoder["lstm"]["recurrent_kernel"].T),
-        (model.decoder.latent_to_cell.weight, decoder["latent_to_cell"]["kernel"].T),
-        (model.decoder.output.weight, decoder["output_kernel"].T),
-    ]
-    with torch.no_grad():
-        for weight, value in pairs:
-            weight.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+
+    def copy(views: dict, values: dict) -> None:
+        assert views.keys() == values.keys(), (views.keys(), values.keys())
+        for name, view in views.items():
+            if isinstance(view, dict):
+                copy(view, values[name])
+            else:
+                view.copy_(torch.from_numpy(values[name]))
+
+    copy(_views(model, lambda weight: weight.data) | {"prior": {}}, params)
 
 
-def by_jvae_names(model: LSTMVAE, of: str = "data") -> dict:
-    """Parameters (`of="data"`) or gradients (`of="grad"`) under jvae's names; None if absent."""
+def read(model: TextVAE, of: str = "data") -> dict:
+    """Parameters (`of="data"`) or gradients (`of="grad"`) under jvae's names."""
 
-    def get(weight: nn.Parameter) -> np.ndarray | None:
-        value = getattr(weight, of)
-        return None if value is None else value.detach().numpy().copy()
-
-    def transposed(weight: nn.Parameter) -> np.ndarray | None:
-        value = get(weight)
-        return None if value is None else value.T
-
-    def part(module: nn.Module, lstm_rows: slice) -> dict:
-        kernel = transposed(module.lstm.weight_ih_l0)
+    def arrays(views: dict) -> dict:
         return {
-            "embedding": {"embedding": get(module.embedding.weight)},
-            "lstm": {
-                "input": {
-                    "kernel": None if kernel is None else kernel[lstm_rows],
-                    "bias": get(module.lstm.bias_ih_l0),
-                },
-                "recurrent_kernel": transposed(module.lstm.weight_hh_l0),
-            },
+            name: arrays(view) if isinstance(view, dict) else view.numpy().copy()
+            for name, view in views.items()
         }
 
-    e = model.size.embed_size
-    kernel = transposed(model.decoder.lstm.weight_ih_l0)
-    return {
-        "encoder": part(model.encoder, slice(None))
-        | {"head": {"kernel": transposed(model.encoder.head.weight)}},
-        "decoder": part(model.decoder, slice(e))
-        | {
-            "latent_to_cell": {"kernel": transposed(model.decoder.latent_to_cell.weight)},
-            "latent_to_gates": {"kernel": None if kernel is None else kernel[e:]},
-            "output_kernel": transposed(model.decoder.output.weight),
-        },
-        "prior": {},
-    }
+    return arrays(_views(model, lambda weight: getattr(weight, of))) | {"prior": {}}

@@ -33,7 +33,7 @@ def main(framework: str) -> None:
             runs.clear()
             answer = {}
         else:
-            key = Case(request["size"], request["kind"]), request["contestant"]
+            key = Case(*request["case"]), request["contestant"]
             answer = {}
             if key not in runs:
                 start = time.perf_counter()
