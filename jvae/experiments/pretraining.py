@@ -26,6 +26,7 @@ from jvae.experiments.setup import (
     fingerprint,
     initial_state,
     open_run,
+    read_json,
     refuse_difference,
     save_config,
 )
@@ -156,6 +157,12 @@ def pretrain(
     seconds = sum(line["seconds"] for line in read_metrics(own))
     record = {"folder": str(folder), "best_epoch": epoch, "seconds": seconds}
     return best.params["encoder"], record
+
+
+def cost(workdir: Path) -> dict[str, float]:
+    """What a run's results say of its first phase, if it had one: "pretrain_seconds"."""
+    path = workdir / RECORD
+    return {"pretrain_seconds": read_json(path)["seconds"]} if path.exists() else {}
 
 
 def with_encoder(state: TrainState, encoder: Params) -> TrainState:

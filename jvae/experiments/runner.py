@@ -30,7 +30,7 @@ from jvae.experiments.checks import check
 from jvae.experiments.config import PRECISIONS
 from jvae.experiments.job import make_job, split_batches
 from jvae.experiments.memory import fit_evaluation, forecast, measured
-from jvae.experiments.pretraining import FOLDER, RECORD, pretrain, with_encoder
+from jvae.experiments.pretraining import FOLDER, RECORD, cost, pretrain, with_encoder
 from jvae.experiments.process import Compilations, prepare_process
 from jvae.experiments.setup import (
     RESULTS,
@@ -43,7 +43,6 @@ from jvae.experiments.setup import (
     load_data_corpus,
     make_tokenizer,
     open_run,
-    read_json,
     refuse_difference,
     save_config,
 )
@@ -215,8 +214,7 @@ def evaluate_run(
         "train_seconds": sum(record["seconds"] for record in history),
         "evaluation_seconds": time.monotonic() - start,
     }
-    if (trained.workdir / RECORD).exists():
-        results["pretrain_seconds"] = read_json(trained.workdir / RECORD)["seconds"]
+    results |= cost(trained.workdir)
     trained = dataclasses.replace(trained, params=parallel.own(params))
     if jax.process_index() != 0:
         return results
