@@ -96,6 +96,11 @@ def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
     return PRIORS[options.prior](**arguments[options.prior])
 
 
+def never_weighs_kl(config: ConfigDict) -> bool:
+    """Whether the configuration describes an autoencoder, be it with noise."""
+    return bool(config.objective.kl_schedule == "constant" and config.objective.kl_end == 0)
+
+
 def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedule]:
     """By name, what the loss is given of each step; epochs in the config become steps."""
     options = config.objective

@@ -113,7 +113,15 @@ def check(config: ConfigDict) -> None:
     }
     not_negative = {
         "data": ("seed", "max_size", "max_length"),
-        "training": ("seed", "max_batches", "num_devices", "process_id", "memory_gb", "profile"),
+        "training": (
+            "seed",
+            "max_batches",
+            "num_devices",
+            "process_id",
+            "memory_gb",
+            "profile",
+            "pretrain_epochs",
+        ),
         "evaluation": ("iw_sentences", "iw_tolerance"),
         "objective": ("bow_weight",),
     }
@@ -150,6 +158,11 @@ def check(config: ConfigDict) -> None:
         raise UserError("model.prior = 'vamp' needs a model.encoder that reads embeddings: 'lstm'")
     _check_posterior(config)
     _check_posterior_map(config)
+    if training.pretrain_epochs and (model.mode != "vae" or model.encoder == "none"):
+        raise UserError(
+            f"training.pretrain_epochs = {training.pretrain_epochs} needs model.mode = 'vae' and a "
+            f"model.encoder to pretrain, not {model.mode!r} and {model.encoder!r}"
+        )
     if training.memory_gb and training.parallel == "pmap":
         raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
     if training.vocab_shards > 1 and training.parallel == "pmap":

@@ -4,9 +4,10 @@
     jvae compare --train=my.txt --methods=vae,aggressive
 
 Each method and seed is a run of its own below the run directory, which the same command resumes
-or, once it is finished, reads. A language model (the same decoder without a latent) and an
-autoencoder are always trained too: every number stands between them. The default is the quick
-chitchat recipe; `--config.training.max_batches=0 --config.data.max_length=0` for the whole corpus.
+or, once it is finished, reads; methods with the same pretraining share it. A language model (the
+same decoder without a latent) and an autoencoder are always trained too: every number stands
+between them. The default is the quick chitchat recipe; `--config.training.max_batches=0
+--config.data.max_length=0` for the whole corpus.
 """
 
 import json
@@ -44,7 +45,7 @@ def compare(
     """
     from jvae.experiments import compare_report
     from jvae.experiments.checks import check
-    from jvae.experiments.runner import make_workdir
+    from jvae.experiments.setup import make_workdir
 
     names = choose(methods)
     for name in names:  # what a method cannot do is said before hours of training
@@ -67,18 +68,21 @@ def _outcome(
     """One run, trained or read; a method that fails does not end the others."""
     import jax
 
+    from jvae.experiments.pretraining import FOLDER, pretraining_key
     from jvae.experiments.runner import run
     from jvae.experiments.setup import RESULTS
     from jvae.training.logs import read_metrics
 
     folder = workdir / name / f"seed-{seed}"
+    # Methods with the same first phase share it.
+    pretraining = workdir / FOLDER / f"seed-{seed}-{pretraining_key(config)}"
     outcome: dict[str, Any] = {"method": name, "seed": seed, "folder": str(folder)}
     try:
         if not _is_finished(folder, config):
             folder.mkdir(parents=True, exist_ok=True)
             console.print(f"{name}, seed {seed}: {METHODS[name].about}", highlight=False)
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
-                run(config, folder, Console(file=shown, width=120))
+                run(config, folder, Console(file=shown, width=120), pretraining)
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return outcome | {"results": results, "history": read_metrics(folder)}
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:

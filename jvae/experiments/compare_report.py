@@ -48,12 +48,18 @@ def _result(*path: str) -> Callable[[Outcome], float | None]:
 
 
 def _seconds(outcome: Outcome) -> float:
-    return sum(record["seconds"] for record in outcome["history"])
+    return _pretraining(outcome) + sum(record["seconds"] for record in outcome["history"])
+
+
+def _pretraining(outcome: Outcome) -> float:
+    """Of this method alone, although others may share it."""
+    return float(outcome["results"].get("pretrain_seconds", 0.0))
 
 
 def _seconds_to_best(outcome: Outcome) -> float:
     best = outcome["results"]["best_epoch"]
-    return sum(record["seconds"] for record in outcome["history"] if record["epoch"] <= best)
+    epochs = [record["seconds"] for record in outcome["history"] if record["epoch"] <= best]
+    return _pretraining(outcome) + sum(epochs)
 
 
 COLUMNS = (
@@ -64,7 +70,7 @@ COLUMNS = (
     Column("KL", _result("kl"), 2, "above 0: what the encoder says about a sentence"),
     Column("MI", _result("mi_corpus", "value"), 2, "close to KL: what z tells sentences apart by"),
     Column("AU", _result("au"), 1, "many of the latent's dimensions"),
-    Column("s", _seconds, 0, "seconds of training"),
+    Column("s", _seconds, 0, "seconds of training, an autoencoder's before it too"),
     Column("s to best", _seconds_to_best, 0, "until the epoch that is reported"),
 )
 

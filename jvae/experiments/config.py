@@ -94,7 +94,7 @@ def default_config() -> ConfigDict:
         {
             "kl_schedule": "linear",  # constant, linear, logistic, cyclical
             "kl_start": 0.1,  # linear, cyclical
-            "kl_end": 1.0,  # all: the last weight; with constant this is beta
+            "kl_end": 1.0,  # all: the last weight; with constant this is beta, 0 selects by rec
             "kl_epochs": 10.0,  # linear: the ramp; logistic: the midpoint; cyclical: a cycle
             "kl_cycles": 4,  # cyclical
             "kl_ramp": 0.5,  # cyclical: share of a cycle spent rising
@@ -146,6 +146,7 @@ def default_config() -> ConfigDict:
             "memory_gb": 0.0,  # of a device, kept by batches and samples in parts; 0: no limit
             "log_seconds": 10.0,
             "profile": 0,  # so many steps are traced into the run directory
+            "pretrain_epochs": 0,  # first an autoencoder, from whose encoder the run starts
         }
     )
     config.evaluation = ConfigDict(

@@ -17,6 +17,7 @@ from jvae.experiments.building import (
     make_inner_loop,
     make_optimisers,
     make_schedules,
+    never_weighs_kl,
 )
 from jvae.experiments.objective import (
     make_loss,
@@ -121,6 +122,10 @@ def make_job(
         )
         return training_figures(terms, config.evaluation.mi_batch_size, has_mi=has_mi)
 
+    def score(figures: dict[str, Any]) -> float:
+        # An autoencoder's KL grows: by the ELBO at full weight its first epoch would be its best.
+        return float(-figures["rec"] if never_weighs_kl(config) else figures["elbo"])
+
     def reset_optimisers(state: TrainState) -> TrainState:
         return state._replace(
             opt_state=optimiser.init(state.params),
@@ -135,6 +140,7 @@ def make_job(
         replicate=parallel.replicate,
         place_state=parallel.place_state,
         validate=validate,
+        score=score,
         reset_optimisers=reset_optimisers,
         schedules=schedules_at,
         kl_weight=weight_now,

@@ -21,7 +21,11 @@ class Method(NamedTuple):
 
 
 # Each is the base's basic training but for what it names. Epochs are left to the base.
-_BASIC = {"training.aggressive": False, "objective.kl_schedule": "constant"}
+_BASIC = {
+    "training.aggressive": False,
+    "training.pretrain_epochs": 0,
+    "objective.kl_schedule": "constant",
+}
 FLOOR, CEILING = "lm", "ae"  # what the others are to be seen between
 METHODS: dict[str, Method] = {
     FLOOR: Method(
@@ -65,6 +69,26 @@ METHODS: dict[str, Method] = {
     "free_bits": Method(
         "8 nats of KL for nothing, KL weight from 0 to 1 in 10 epochs (Kingma 2016, Li 2019)",
         {
+            "objective.loss": "free_bits",
+            "objective.free_bits": 8.0,
+            "objective.kl_schedule": "linear",
+            "objective.kl_start": 0.0,
+            "objective.kl_epochs": 10.0,
+        },
+    ),
+    "pretrain_anneal": Method(
+        "10 epochs as an autoencoder, a fresh decoder, then anneal (Li et al., 2019)",
+        {
+            "training.pretrain_epochs": 10,
+            "objective.kl_schedule": "linear",
+            "objective.kl_start": 0.0,
+            "objective.kl_epochs": 10.0,
+        },
+    ),
+    "pretrain_free_bits": Method(
+        "10 epochs as an autoencoder, a fresh decoder, then free_bits (Li et al., 2019)",
+        {
+            "training.pretrain_epochs": 10,
             "objective.loss": "free_bits",
             "objective.free_bits": 8.0,
             "objective.kl_schedule": "linear",

@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from jvae.data import Tokenizer
-from jvae.errors import UserError
 from jvae.evaluation.evaluate import (
     EvaluationSettings,
     Programs,
@@ -28,9 +27,10 @@ from jvae.evaluation.evaluate import (
 from jvae.experiments import report
 from jvae.experiments.building import make_model
 from jvae.experiments.checks import check
-from jvae.experiments.config import PRECISIONS, difference
+from jvae.experiments.config import PRECISIONS
 from jvae.experiments.job import make_job, split_batches
 from jvae.experiments.memory import fit_evaluation, forecast, measured
+from jvae.experiments.pretraining import FOLDER, RECORD, cost, pretrain, with_encoder
 from jvae.experiments.process import Compilations, prepare_process
 from jvae.experiments.setup import (
     RESULTS,
@@ -42,6 +42,8 @@ from jvae.experiments.setup import (
     initial_state,
     load_data_corpus,
     make_tokenizer,
+    open_run,
+    refuse_difference,
     save_config,
 )
 from jvae.training import checkpoint
@@ -52,8 +54,17 @@ from jvae.training.profile import Profiler
 from jvae.training.state import num_parameters
 
 
-def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
+def run(
+    config: ConfigDict, workdir: Path, console: Console, pretraining: Path | None = None
+) -> dict[str, Any]:
     """Trains (or goes on), evaluates, shows. The same call again continues where it was stopped.
+
+    Args:
+      config: all of it.
+      workdir: the run directory.
+      console: where it shows.
+      pretraining: directory of the first phase, where there is one; by default in `workdir`.
+        Several runs may share it, and none needs it once its second phase has begun.
 
     Raises:
       UserError: the configuration, the data or the run directory is at fault.
@@ -69,25 +80,23 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
         console = Console(quiet=True)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with Compilations() as compilations:
-        results = _run(config, workdir, console, say)
+        results = _run(config, workdir, console, say, pretraining or workdir / FOLDER)
     say(f"\n{time.monotonic() - start:.0f} s in all; {compilations}; everything is in {workdir}")
     return results
 
 
 def _run(
-    config: ConfigDict, workdir: Path, console: Console, say: Callable[[str], None]
+    config: ConfigDict,
+    workdir: Path,
+    console: Console,
+    say: Callable[[str], None],
+    pretraining: Path,
 ) -> dict[str, Any]:
     options = config.training
     first = jax.process_index() == 0
     devices = choose_devices(options.num_devices or None)
     parallel = MODES[options.parallel](devices, options.vocab_shards)
-    if first:
-        make_workdir(workdir)
-    checkpoints = checkpoint.open_checkpoints(workdir)
-    stored = checkpoint.load_meta(checkpoints)
-    if stored is not None:
-        refuse_difference(workdir, difference(stored["config"], config.to_dict()))
-
+    checkpoints, stored = open_run(config, workdir)
     corpus = load_data_corpus(config)
     if stored is not None and stored["corpus"] != corpus.fingerprint:
         refuse_difference(workdir, f"the corpus {corpus.name} holds other sentences than before")
@@ -108,6 +117,21 @@ def _run(
     save_config(own, config)
     write_atomically(own / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
+    meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
+    encoder = None
+    if options.pretrain_epochs and stored is None:
+        encoder, record = pretrain(
+            config,
+            pretraining,
+            own / FOLDER if scratch else pretraining,
+            tokenizer,
+            data,
+            meta,
+            parallel,
+            say,
+        )
+        write_atomically(own / RECORD, json.dumps(record, indent=2) + "\n")
+
     model = make_model(config, tokenizer.vocab_size)
     state = parallel.place_state(initial_state(config, model))
     parts = f" in {options.vocab_shards} parts" if options.vocab_shards > 1 else ""
@@ -119,8 +143,11 @@ def _run(
     if stored is not None:
         state = parallel.place_state(checkpoint.restore(checkpoints, state))
         say(f"resumed at step {int(state.step)}, {int(state.epoch)} epochs finished")
+    if encoder is not None:
+        state = with_encoder(state, encoder)
+        # From here on the first phase may be deleted.
+        checkpoint.save(checkpoints, state, meta, None)
     log = MetricsLog(own, int(state.epoch))
-    meta = {"config": config.to_dict(), "corpus": corpus.fingerprint, "vocabulary": vocabulary}
     programs = make_programs(model, parallel.compile_evaluation, parallel.shard)
     # Training's products may be rounded; the programs that report numbers are not.
     trained_model = make_model(config, tokenizer.vocab_size, PRECISIONS[options.precision])
@@ -187,6 +214,7 @@ def evaluate_run(
         "train_seconds": sum(record["seconds"] for record in history),
         "evaluation_seconds": time.monotonic() - start,
     }
+    results |= cost(trained.workdir)
     trained = dataclasses.replace(trained, params=parallel.own(params))
     if jax.process_index() != 0:
         return results
@@ -200,33 +228,6 @@ def evaluate_run(
     kept = [labels[split][row] for row in data.rows[split]] if labels else None
     report.draw(trained.workdir, history, results, terms, kept)
     return results
-
-
-def make_workdir(workdir: Path) -> None:
-    """Makes the run directory and sees that it can be written.
-
-    Raises:
-      UserError: it cannot.
-    """
-    probe = workdir / ".writable"
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot write to the run directory {workdir}: {error.strerror}; "
-            "choose another with --workdir=DIR"
-        ) from error
-
-
-def refuse_difference(workdir: Path, what: str | None) -> None:
-    """Stops a resume that would mix two runs."""
-    if what is not None:
-        raise UserError(
-            f"{workdir} holds another run: {what}; choose another --workdir, or go back to the "
-            "old value to continue"
-        )
 
 
 def environment() -> dict[str, Any]:

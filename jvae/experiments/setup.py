@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from jvae.data import (
@@ -23,7 +24,7 @@ from jvae.data.batching import Buckets, choose_buckets
 from jvae.errors import UserError
 from jvae.experiments.building import make_model, make_optimisers
 from jvae.experiments.checks import check
-from jvae.experiments.config import default_config
+from jvae.experiments.config import default_config, difference
 from jvae.experiments.objective import make_rate_control
 from jvae.objectives import init
 from jvae.training import checkpoint
@@ -140,6 +141,50 @@ def initial_state(config: ConfigDict, model: VAE) -> TrainState:
         )
 
     return jax.jit(create)(config.training.seed)  # one program, not one for each array
+
+
+def make_workdir(workdir: Path) -> None:
+    """Makes the run directory and sees that it can be written.
+
+    Raises:
+      UserError: it cannot.
+    """
+    probe = workdir / ".writable"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the run directory {workdir}: {error.strerror}; "
+            "choose another with --workdir=DIR"
+        ) from error
+
+
+def refuse_difference(workdir: Path, what: str | None) -> None:
+    """Stops a resume that would mix two runs."""
+    if what is not None:
+        raise UserError(
+            f"{workdir} holds another run: {what}; choose another --workdir, or go back to the "
+            "old value to continue"
+        )
+
+
+def open_run(
+    config: ConfigDict, workdir: Path
+) -> tuple[ocp.CheckpointManager, dict[str, Any] | None]:
+    """The checkpoints of a run directory, made if there is none, and the latest one's `meta`.
+
+    Raises:
+      UserError: it cannot be written, or holds a run of another configuration.
+    """
+    if jax.process_index() == 0:
+        make_workdir(workdir)
+    checkpoints = checkpoint.open_checkpoints(workdir)
+    stored = checkpoint.load_meta(checkpoints)
+    if stored is not None:
+        refuse_difference(workdir, difference(stored["config"], config.to_dict()))
+    return checkpoints, stored
 
 
 def fingerprint(text: str) -> str:

@@ -47,6 +47,7 @@ class Job(NamedTuple):
       replicate: host arrays -> devices.
       place_state: the same for a state, as the step returns it.
       validate: state -> {"elbo", "mi", ..}, nats per sentence, logged as they are.
+      score: of these, what is highest in the best epoch.
       reset_optimisers: state -> state with fresh optimiser states, after a reload of the best.
       schedules: steps `[M]` -> what each has by name, `[M]`.
       kl_weight: state -> weight, for the log.
@@ -61,6 +62,7 @@ class Job(NamedTuple):
     replicate: Callable[[Any], Any]
     place_state: Callable[[TrainState], TrainState]
     validate: Callable[[TrainState], dict[str, Any]]
+    score: Callable[[dict[str, Any]], float]
     reset_optimisers: Callable[[TrainState], TrainState]
     schedules: Callable[[np.ndarray], dict[str, np.ndarray]]
     kl_weight: Callable[[TrainState], Any]
@@ -109,7 +111,8 @@ def train(
             record |= validation
             # Absent for posteriors that have no estimator of it; only the aggressive phase asks.
             mi = validation.get("mi", 0.0)
-            state, decision = end_epoch(state, validation["elbo"], mi, job.settings)
+            score = job.score(validation)
+            state, decision = end_epoch(state, score, mi, job.settings)
             if decision.reload_best:
                 like = checkpoint.shapes(state)
                 # Let go of first: two whole states would be the peak of the run's memory.
@@ -121,7 +124,7 @@ def train(
             # The log first: should the process die before the checkpoint, the resumed run cuts
             # this line and writes it again.
             log.write(record)
-            checkpoint.save(checkpoints, state, job.meta, validation["elbo"])
+            checkpoint.save(checkpoints, state, job.meta, score)
             print_line(_summary(record, decision.is_best))
             if decision.phase_ended:
                 print_line("mutual information fell: the aggressive phase is over")

@@ -53,7 +53,7 @@ def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
     # The same command again reads what is there, and trains what failed only.
     trained = []
 
-    def run(config, folder, console):
+    def run(config, folder, console, pretraining):
         trained.append(folder.parent.name)
         raise UserError("not again")
 
