@@ -43,9 +43,12 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
             "pip install 'jvae[torch]'"
         ) from None
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); correct the path") from None
+    try:
+        with file:
+            stored = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # a damaged archive or pickle fails in any way
         raise UserError(
             f"{path}: not a PyTorch checkpoint of tensors alone; nothing in it was run: save the "

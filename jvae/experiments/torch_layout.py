@@ -58,9 +58,7 @@ def read_sizes(arrays: Mapping[str, np.ndarray]) -> Sizes:
             )
     unknown = sorted(arrays.keys() - shapes.keys() - {_WORD_WEIGHTS})
     if unknown:
-        raise UserError(
-            f"the checkpoint has a parameter {unknown[0]} that no LSTM VAE has; {_WANTED}"
-        )
+        raise UserError(f"the checkpoint has a parameter {unknown[0]} besides; {_WANTED}")
     return sizes
 
 
