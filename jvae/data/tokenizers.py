@@ -130,8 +130,12 @@ def build_tokenizer(
 def words(sentences: Iterable[str], *, min_count: int, max_size: int | None) -> Tokenizer:
     """White-space words, the frequent ones first, equal counts in the alphabet's order."""
     counts = Counter(word for sentence in sentences for word in sentence.split())
-    splitter = hf.pre_tokenizers.WhitespaceSplit()
-    return _word_level("words", splitter, _ordered(counts, min_count, max_size))
+    return fixed_words(_ordered(counts, min_count, max_size))
+
+
+def fixed_words(entries: Sequence[str]) -> Tokenizer:
+    """White-space words whose ids are given: 4, 5, .. in the order of `entries`, each once."""
+    return _word_level("words", hf.pre_tokenizers.WhitespaceSplit(), list(entries))
 
 
 def chars(sentences: Iterable[str], *, min_count: int, max_size: int | None) -> Tokenizer:

@@ -89,6 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     encode = command("encode", _encode, "posterior means and variances of a file, as .npz")
     encode.add_argument("file", type=Path, help="one sentence per line; - for standard input")
     encode.add_argument("-o", "--output", type=Path, required=True, help="FILE.npz")
+
+    text = "a run directory from a PyTorch checkpoint of He et al.'s or Li et al.'s scripts"
+    bring = commands.add_parser("import-torch", help=text, description=text)
+    bring.add_argument("run", type=Path, help="run directory, to be made")
+    bring.add_argument("checkpoint", type=Path, help="their .pt, a state_dict")
+    bring.add_argument("--train", type=Path, required=True, help="the sentences it was trained on")
+    bring.add_argument("--valid", type=Path, help="without: some of --train")
+    bring.add_argument("--test", type=Path, help="without: some of --train")
+    bring.add_argument("--label", action="store_true", help="lines are label<TAB>sentence")
+    bring.add_argument("--vocabulary", type=Path, help="a word a line; without: made from --train")
+    bring.set_defaults(act=_import_torch)
     return parser
 
 
@@ -240,6 +251,24 @@ def _encode(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f"cannot write {arguments.output}: {error.strerror}") from error
     print(f"{arguments.output}: mean and log_var {list(terms.mean.shape)}, sentences")
+
+
+def _import_torch(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.import_torch import import_arrays, read_state_dict
+    from jvae.experiments.process import prepare_process
+
+    arrays = read_state_dict(arguments.checkpoint)
+    prepare_process()
+    sizes = import_arrays(
+        arrays,
+        arguments.run,
+        train=arguments.train,
+        valid=arguments.valid,
+        test=arguments.test,
+        label=arguments.label,
+        vocabulary=arguments.vocabulary,
+    )
+    print(f"{arguments.run}: " + ", ".join(f"{n} {s:,}" for n, s in sizes._asdict().items()))
 
 
 if __name__ == "__main__":

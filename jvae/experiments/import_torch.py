@@ -1,0 +1,176 @@
+"""A checkpoint of He et al.'s or Li et al.'s PyTorch scripts as a jvae run directory."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jvae.data.files import decode, parse, read_bytes
+from jvae.data.tokenizers import fixed_words
+from jvae.errors import UserError
+from jvae.experiments.building import make_model
+from jvae.experiments.config import default_config
+from jvae.experiments.runner import environment, make_workdir
+from jvae.experiments.setup import (
+    TOKENIZER,
+    fingerprint,
+    initial_state,
+    load_data_corpus,
+    save_config,
+)
+from jvae.experiments.torch_layout import Sizes, read_sizes, to_params
+from jvae.training import checkpoint
+from jvae.training.logs import write_atomically
+from jvae.types import SPECIALS
+
+
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `state_dict` by name, as float32. Nothing in the file is executed.
+
+    Raises:
+      UserError: PyTorch is not installed, or the file is no `state_dict`.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            "jvae import-torch reads the checkpoint with PyTorch, which is not installed: "
+            "pip install 'jvae[torch]'"
+        ) from None
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); correct the path") from None
+    try:
+        with file:
+            stored = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged archive or pickle fails in any way
+        raise UserError(
+            f"{path}: not a PyTorch checkpoint of tensors alone; nothing in it was run: save the "
+            "model again with torch.save(vae.state_dict(), FILE)"
+        ) from None
+    if not isinstance(stored, Mapping) or not all(map(torch.is_tensor, stored.values())):
+        raise UserError(
+            f"{path}: not a state_dict, tensors by name; save the model again with "
+            "torch.save(vae.state_dict(), FILE)"
+        )
+    return {str(name): tensor.detach().float().numpy() for name, tensor in stored.items()}
+
+
+def words_of(train: Path, *, label: bool) -> list[str]:
+    """The scripts' vocabulary: the special tokens, then the words as the training file has them.
+
+    Args:
+      train: the file that the model was trained on.
+      label: whether its lines are `label<TAB>sentence`.
+    """
+    sentences = parse(read_bytes(train), train, label=label).sentences
+    return list(dict.fromkeys((*SPECIALS, *(word for line in sentences for word in line.split()))))
+
+
+def listed_words(path: Path) -> list[str]:
+    """A vocabulary file (`vocab_file` of Li et al.): a word a line, whose number is its id.
+
+    Raises:
+      UserError: a word is there twice, or a special token is not.
+    """
+    words = [line.strip() for line in decode(read_bytes(path), path).removesuffix("\n").split("\n")]
+    missing = [special for special in SPECIALS if special not in words]
+    if missing:
+        raise UserError(f"{path}: no line {missing[0]}; give a word a line, {SPECIALS} among them")
+    word, times = Counter(words).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{path}: {word!r} is there {times} times; give each word one line")
+    return words
+
+
+def import_arrays(
+    arrays: Mapping[str, np.ndarray],
+    workdir: Path,
+    *,
+    train: Path,
+    valid: Path | None = None,
+    test: Path | None = None,
+    label: bool = False,
+    vocabulary: Path | None = None,
+) -> Sizes:
+    """Writes a run directory whose model is the checkpoint's.
+
+    Args:
+      arrays: of the checkpoint, see `read_state_dict`.
+      workdir: the run directory, which must not exist yet.
+      train: sentences for `jvae evaluate`; without `vocabulary` the file that it was trained on.
+      valid: likewise; without it, sentences of `train`.
+      test: likewise.
+      label: whether lines are `label<TAB>sentence`.
+      vocabulary: see `listed_words`; None to make it from `train`.
+
+    Raises:
+      UserError: parameters, vocabulary and texts do not fit together, or the directory exists.
+    """
+    if workdir.exists():
+        raise UserError(f"{workdir} is there already; name a new run directory")
+    sizes = read_sizes(arrays)
+    words = listed_words(vocabulary) if vocabulary else words_of(train, label=label)
+    if len(words) != sizes.vocab_size:
+        raise UserError(
+            f"the checkpoint has {sizes.vocab_size:,} words, {vocabulary or train} makes "
+            f"{len(words):,}; give the training file that its script read (--label if its lines "
+            "are label<TAB>sentence), or the --vocabulary"
+        )
+    own = [word for word in words if word not in SPECIALS]
+    tokenizer = fixed_words(own)
+    ids = {word: number for number, word in enumerate(words)}
+    params = to_params(arrays, [ids[word] for word in tokenizer.vocabulary])
+
+    config = _config(sizes, train, valid, test, label)
+    corpus = load_data_corpus(config)
+    model = make_model(config, tokenizer.vocab_size)
+    # Their whole training counts as one epoch: the commands ask for a finished one.
+    state = initial_state(config, model)._replace(
+        params=jax.tree.map(jnp.asarray, params), epoch=jnp.int32(1), best_epoch=jnp.int32(1)
+    )
+    make_workdir(workdir)
+    write_atomically(workdir / TOKENIZER, tokenizer.to_json())
+    save_config(workdir, config)
+    write_atomically(workdir / "environment.json", json.dumps(environment(), indent=2) + "\n")
+    meta = {
+        "config": config.to_dict(),
+        "corpus": corpus.fingerprint,
+        "vocabulary": fingerprint(tokenizer.to_json()),
+    }
+    checkpoints = checkpoint.open_checkpoints(workdir)
+    try:
+        checkpoint.save(checkpoints, state, meta, None)
+    finally:
+        checkpoints.close()
+    return sizes
+
+
+def _config(
+    sizes: Sizes, train: Path, valid: Path | None, test: Path | None, label: bool
+) -> ConfigDict:
+    """The default is He et al.'s recipe already; the sizes and the texts differ."""
+    config = default_config()
+    config.data.update(
+        {
+            "name": "text",
+            "train": str(train),
+            "valid": str(valid or ""),
+            "test": str(test or ""),
+            "label": label,
+        }
+    )
+    config.model.update(
+        {
+            "latent_size": sizes.latent_size,
+            "embed_size": sizes.embed_size,
+            "hidden_size": sizes.hidden_size,
+        }
+    )
+    return config
