@@ -29,7 +29,7 @@ BOUNDED = Search(draws=4, beam_size=2, rounds=5, num_samples=1000)
 def run() -> TrainedRun:
     tokenizer = build_tokenizer("words", [" ".join(WORDS)])
     model = make_model(tokenizer.vocab_size, 1, dropout_in=0.0, dropout_out=0.0)
-    params = jvae.init(model, example_batch(), key=jax.random.key(1))
+    params = jax.jit(lambda key: jvae.init(model, example_batch(), key=key))(jax.random.key(1))
     # Large enough weights that words depend on one another and on z.
     params["decoder"] = jax.tree.map(lambda leaf: 3 * leaf, params["decoder"])
     return TrainedRun(Path("runs/x"), default_config(), tokenizer, model, params, 1)

@@ -1,6 +1,7 @@
 """The constrained beam against the listing of every filling."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +37,8 @@ LATENTS = jax.random.normal(jax.random.key(4), (4, 2))
 
 @pytest.fixture(scope="module")
 def params():
-    params = jvae.init(MODEL, batch_of(ROWS), key=jax.random.key(3))["decoder"]
-    return jax.tree.map(lambda leaf: 3 * leaf, params)
+    init = jax.jit(lambda key: jvae.init(MODEL, batch_of(ROWS), key=key)["decoder"])
+    return jax.tree.map(lambda leaf: 3 * leaf, init(jax.random.key(3)))
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,9 @@ def exact(params):
         fillings.append(filled)
     z = jnp.repeat(LATENTS, np.array([len(rows) for rows in fillings]), axis=0)
     batch = batch_of(np.concatenate(fillings))
-    values = iter(MODEL.decoder.log_prob(params, z, batch, key=jax.random.key(0), train=False))
-    return [{tuple(row): float(next(values)) for row in rows.tolist()} for rows in fillings]
+    log_prob = jax.jit(partial(MODEL.decoder.log_prob, train=False))
+    values = iter(log_prob(params, z, batch, key=jax.random.key(0)).tolist())
+    return [{tuple(row): next(values) for row in rows.tolist()} for rows in fillings]
 
 
 @pytest.mark.parametrize("row", range(len(ROWS)))
