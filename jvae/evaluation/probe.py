@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -114,7 +113,9 @@ def agreement(labels: ArrayLike, predicted: ArrayLike, *, seed: int) -> Score:
       predicted: `[N]`.
       seed: of the bootstrap.
     """
-    matrix = confusion_matrix(labels, predicted)
+    names, cells = np.unique(np.stack([labels, predicted]), return_inverse=True)
+    matrix = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(matrix, tuple(cells.reshape(2, -1)), 1)
     total = matrix.sum()
     draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, RESAMPLES)
     resampled = _figures(draws.reshape(-1, *matrix.shape))

@@ -68,8 +68,8 @@ def test_neighbours(finished, trained, texts, jvae):
             assert sentence == distinct[row]
             np.testing.assert_allclose(float(distance), distances[row], atol=6e-4)
     assert shown[1] == f"0.000\t{texts[7]}", "a sentence of the corpus is its own neighbour"
-    cosine = jvae("neighbours", finished.workdir, doubled, "dog", "--metric", "cosine", "-n", 99)
-    assert len(cosine) == 1 + len(distinct)
+    cosine = jvae("neighbours", finished.workdir, doubled, *queries, "--metric", "cosine", "-n", 99)
+    assert len(cosine) == 2 * (1 + len(distinct))
 
 
 def test_cluster(finished, texts, jvae, tmp_path):
