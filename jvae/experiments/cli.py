@@ -33,6 +33,13 @@ def _natural(text: str) -> int:
     return number
 
 
+def _folds(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 2")
+    return number
+
+
 def _tolerance(text: str) -> float:
     number = float(text)
     if not number >= 0:
@@ -100,6 +107,39 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument("--label", action="store_true", help="lines are label<TAB>sentence")
     bring.add_argument("--vocabulary", type=Path, help="a word a line; without: made from --train")
     bring.set_defaults(act=_import_torch)
+    arithmetic = command("arithmetic", _arithmetic, "A - B + C of posterior means, decoded")
+    for name in "abc":
+        arithmetic.add_argument(name, metavar=name.upper(), help="a sentence")
+    decoding(arithmetic, "greedy")
+
+    neighbours = command("neighbours", _neighbours, "the sentences of a file nearest to your own")
+    neighbours.add_argument("file", type=Path, help="one sentence per line; - for standard input")
+    neighbours.add_argument("queries", nargs="+", metavar="sentence")
+    neighbours.add_argument("-n", "--number", type=_positive, default=5, help="for each sentence")
+    neighbours.add_argument("--metric", choices=("euclidean", "cosine"), default="euclidean")
+
+    cluster = command("cluster", _cluster, "k-means of posterior means, with typical sentences")
+    cluster.add_argument("file", type=Path, help="one sentence per line; - for standard input")
+    cluster.add_argument("-k", "--clusters", type=_positive, default=10)
+    cluster.add_argument("-n", "--number", type=_positive, default=3, help="typical sentences")
+    cluster.add_argument(
+        "--label", action="store_true", help="lines are label<TAB>sentence: agreement with labels"
+    )
+
+    probe = command("probe", _probe, "logistic regression of labels on posterior means")
+    probe.add_argument("file", type=Path, help="label<TAB>sentence lines; - for standard input")
+    probe.add_argument("--test", type=Path, help="measured on this file, not by cross-validation")
+    probe.add_argument("--folds", type=_folds, default=5, help="of the cross-validation")
+
+    impute = command("impute", _impute, "fill the blanks (_) of each sentence of a file")
+    impute.add_argument("file", type=Path, help="one sentence per line; - for standard input")
+    impute.add_argument(
+        "-n", "--number", type=_positive, default=1, help="fillings; 2 or more with their shares"
+    )
+    impute.add_argument("--draws", type=_positive, default=8, help="z in each round")
+    impute.add_argument("--beam-size", type=_positive, default=5, help="fillings of each z")
+    impute.add_argument("--rounds", type=_positive, default=5, help="at most")
+    impute.add_argument("--samples", type=_positive, default=100, help="K that weigh a filling")
     return parser
 
 
@@ -149,12 +189,27 @@ def _how(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _sentences(path: Path) -> list[str]:
-    from jvae.data.files import decode, read_bytes
+def _read(path: Path) -> tuple[bytes, str]:
+    """What a file holds, and its name in messages."""
+    from jvae.data.files import read_bytes
 
-    piped = str(path) == "-"
-    name = "standard input" if piped else str(path)
-    text = decode(sys.stdin.buffer.read() if piped else read_bytes(path), name)
+    if str(path) == "-":
+        return sys.stdin.buffer.read(), "standard input"
+    return read_bytes(path), str(path)
+
+
+def _rows(path: Path, label: bool) -> Any:
+    from jvae.data.files import parse
+
+    data, name = _read(path)
+    return parse(data, name, label=label)
+
+
+def _sentences(path: Path) -> list[str]:
+    from jvae.data.files import decode
+
+    data, name = _read(path)
+    text = decode(data, name)
     sentences = [line.strip(" \t\r") for line in text.removesuffix("\n").split("\n")]
     # Skipping a blank line would shift all that follows against the file.
     for number, sentence in enumerate(sentences, start=1):
@@ -269,6 +324,50 @@ def _import_torch(arguments: argparse.Namespace) -> None:
         vocabulary=arguments.vocabulary,
     )
     print(f"{arguments.run}: " + ", ".join(f"{n} {s:,}" for n, s in sizes._asdict().items()))
+
+
+def _arithmetic(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.use import arithmetic
+
+    run, how = _load(arguments), _how(arguments)
+    minus = (arguments.a, arguments.b)
+    print(arithmetic(run, minus, arguments.c, how, key=_key(arguments)))
+
+
+def _neighbours(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.downstream import neighbours
+
+    run, sentences = _load(arguments), _sentences(arguments.file)
+    queries, number, metric = arguments.queries, arguments.number, arguments.metric
+    _print_all(neighbours(run, sentences, queries, number, metric, key=_key(arguments)))
+
+
+def _cluster(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.downstream import cluster
+
+    rows = _rows(arguments.file, arguments.label)
+    number, typical, seed = arguments.clusters, arguments.number, arguments.seed
+    found = cluster(_load(arguments), rows, number, typical, seed=seed, key=_key(arguments))
+    _print_all(found)
+
+
+def _probe(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.downstream import probe
+
+    train = _rows(arguments.file, True)
+    test = _rows(arguments.test, True) if arguments.test else None
+    folds, seed = arguments.folds, arguments.seed
+    _print_all(probe(_load(arguments), train, test, folds, seed=seed, key=_key(arguments)))
+
+
+def _impute(arguments: argparse.Namespace) -> None:
+    from jvae.experiments.downstream import filled_lines
+    from jvae.experiments.impute import Search, impute
+
+    run, sentences = _load(arguments), _sentences(arguments.file)
+    search = Search(arguments.draws, arguments.beam_size, arguments.rounds, arguments.samples)
+    found = impute(run, sentences, search, key=_key(arguments))
+    _print_all(filled_lines(found, arguments.number))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], lis
             remaining = flags.FLAGS(argv)
             getattr(flags.FLAGS.config, "data")  # noqa: B009  a failure to load shows on first use
         except (UserError, flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
-            fail(_flag_error(error))
+            fail(flag_error(error))
         if len(remaining) > 1:
             fail(f"unexpected argument {remaining[1]!r}: options start with --")
         return remaining
@@ -90,9 +90,9 @@ def _check_config_file(path: str) -> None:
     except Exception as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
         if not lines:
-            reason = getattr(error, "strerror", None) or _flag_error(error)
+            reason = getattr(error, "strerror", None) or flag_error(error)
             raise UserError(f"cannot load the configuration {path}: {reason}") from None
-        raise UserError(f"{path}, line {lines[-1]}: {_flag_error(error)}") from None
+        raise UserError(f"{path}, line {lines[-1]}: {flag_error(error)}") from None
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: it needs a function get_config() that returns a ConfigDict")
     for group, fields in default_config().items():
@@ -104,7 +104,8 @@ def _check_config_file(path: str) -> None:
             )
 
 
-def _flag_error(error: Exception) -> str:
+def flag_error(error: Exception) -> str:
+    """What is wrong with an option or a field of the configuration, in one line."""
     # A KeyError's text is the repr of its message.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     text = " ".join(str(message).split())

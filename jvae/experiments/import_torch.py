@@ -15,12 +15,13 @@ from jvae.data.tokenizers import fixed_words
 from jvae.errors import UserError
 from jvae.experiments.building import make_model
 from jvae.experiments.config import default_config
-from jvae.experiments.runner import environment, make_workdir
+from jvae.experiments.runner import environment
 from jvae.experiments.setup import (
     TOKENIZER,
     fingerprint,
     initial_state,
     load_data_corpus,
+    make_workdir,
     save_config,
 )
 from jvae.experiments.torch_layout import Sizes, read_sizes, to_params

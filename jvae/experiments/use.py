@@ -142,3 +142,19 @@ def interpolate(
     mean = encode(run, [first, second], key=key).mean
     way = {"linear": linear, "spherical": spherical}[path](mean[0], mean[1], steps)
     return decode(run, np.asarray(way), how, key=key)
+
+
+def arithmetic(
+    run: TrainedRun, minus: tuple[str, str], plus: str, how: Decoding, *, key: Key
+) -> str:
+    """The sentence at `mean(a) - mean(b) + mean(c)`: what tells a from b, given to c.
+
+    Args:
+      run: trained.
+      minus: a and b.
+      plus: c.
+      how: see `Decoding`.
+      key: for sampling.
+    """
+    a, b, c = encode(run, [*minus, plus], key=key).mean
+    return decode(run, np.asarray(a - b + c)[None], how, key=key)[0]

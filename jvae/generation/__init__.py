@@ -1,6 +1,8 @@
 """From latent vectors to sentences."""
 
 from jvae.generation.beam import beam_search as beam_search
+from jvae.generation.blanks import Filled as Filled
+from jvae.generation.blanks import fill_blanks as fill_blanks
 from jvae.generation.decoding import Generated as Generated
 from jvae.generation.decoding import greedy as greedy
 from jvae.generation.decoding import sample as sample

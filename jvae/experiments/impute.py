@@ -1,0 +1,176 @@
+"""The blanks of a sentence filled in by a trained run."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jvae.data import Tokenizer
+from jvae.errors import UserError
+from jvae.evaluation import corpus
+from jvae.experiments.setup import TrainedRun
+from jvae.generation import Filled, fill_blanks
+from jvae.random import Stream, stream
+from jvae.types import BOS, EOS, PAD, UNK, Array, Batch, Key, Params
+from jvae.vae import VAE
+
+BLANK = "_"
+
+
+class Search(NamedTuple):
+    """How far to look for fillings.
+
+    Attributes:
+      draws: samples of z in each round.
+      beam_size: fillings that each of them proposes.
+      rounds: at most; the search ends when the best filling stays the best.
+      num_samples: importance samples that a filling is weighed with.
+    """
+
+    draws: int = 8
+    beam_size: int = 5
+    rounds: int = 5
+    num_samples: int = 100
+
+
+class Fillings(NamedTuple):
+    """The fillings found for one sentence, the likeliest first.
+
+    Attributes:
+      sentences: in full.
+      log_prob: `[F]`, the estimates of `log p(sentence)`, nats.
+    """
+
+    sentences: list[str]
+    log_prob: np.ndarray
+
+    @property
+    def share(self) -> np.ndarray:
+        """`[F]`, `p(filling | the rest)` if no other fillings existed."""
+        return np.exp(self.log_prob - np.logaddexp.reduce(self.log_prob))
+
+
+def impute(
+    run: TrainedRun, sentences: Sequence[str], search: Search, *, key: Key
+) -> list[Fillings]:
+    """Fills in words u for the blanks by `p(u | rest)`, in proportion to `p(x) = p(u, rest)`.
+
+    A round draws z from the posterior of the sentence as filled so far (at first `<unk>` stands
+    in the blanks), and each z proposes the fillings of greatest `p(x | z)` (`fill_blanks`). New
+    ones are weighed by the importance-weighted estimate of `log p(x)`, z integrated out with the
+    posterior of the filled sentence itself as proposal. The best of all so far starts the next
+    round, until it stays the best: the estimate of the answer never falls.
+
+    Without a latent (a language model) this is beam search with the known words forced.
+
+    Args:
+      run: trained.
+      sentences: with `_` for each missing word (for a missing character with the tokenizer chars).
+      search: see `Search`.
+      key: of all draws. A sentence's fillings do not depend on the other sentences.
+
+    Raises:
+      UserError: a sentence without a blank, a tokenizer without words, an autoencoder.
+    """
+    if run.config.model.mode == "ae":
+        raise UserError(f"{run.workdir} is an autoencoder: it gives sentences no probability")
+    rows = [_pieces(run.tokenizer, text, line) for line, text in enumerate(sentences, start=1)]
+    if run.model.latent_size == 0:  # every draw is the same, and one sample is exact
+        search = search._replace(draws=1, num_samples=1)
+    # One width, hence one program, for all of them.
+    width = max(len(pieces) for pieces in rows) + 1
+    return [_impute(run, pieces, width, search, key) for pieces in rows]
+
+
+def _pieces(tokenizer: Tokenizer, sentence: str, line: int) -> list[str]:
+    if tokenizer.kind == "bpe":
+        raise UserError("the run's tokenizer is bpe: blanks need one of words or characters")
+    pieces = sentence.split() if tokenizer.kind == "words" else list(sentence)
+    if BLANK not in pieces:
+        alone = ", apart from other words" if tokenizer.kind == "words" else ""
+        raise UserError(f"sentence {line} has no blank: put {BLANK} for what is missing{alone}")
+    return pieces
+
+
+def _impute(run: TrainedRun, pieces: list[str], width: int, search: Search, key: Key) -> Fillings:
+    blank = np.zeros(width, bool)
+    blank[: len(pieces)] = [piece == BLANK for piece in pieces]
+    best = np.full(width + 1, PAD, np.int32)
+    ids = run.tokenizer.encode(_joined(run.tokenizer, pieces))
+    best[: len(ids) + 2] = [BOS, *ids, EOS]
+    best[1:][blank] = UNK  # also where the vocabulary has an entry for the sign of a blank
+    size = search.draws * search.beam_size
+    memory = run.config.evaluation.memory_mb * 2**20
+    chunk = corpus.samples_per_chunk(memory, size, run.tokenizer.vocab_size)
+    chunk = min(chunk, search.num_samples)
+    propose, weigh = _programs(run.model, search.beam_size, search.num_samples, chunk)
+
+    log_prob: dict[tuple[int, ...], float] = {}
+    for number in range(search.rounds):
+        draw_key = stream(key, Stream.GENERATION, number)
+        filled = propose(run.params, _batch([best], search.draws), blank, draw_key)
+        proposed = np.asarray(filled.tokens).reshape(size, -1)[np.isfinite(filled.log_prob).ravel()]
+        new = [row for row in np.unique(proposed, axis=0) if tuple(row) not in log_prob]
+        if new:
+            # The same noise for every filling, so that they differ by their words only.
+            rows = _batch(new, size)._replace(index=jnp.zeros(size, jnp.int32))
+            values = np.asarray(weigh(run.params, rows, key)).tolist()
+            log_prob |= dict(zip(map(tuple, new), values, strict=False))
+        if not log_prob:
+            raise UserError("no word of the vocabulary fits a blank: it holds special tokens only")
+        before, best = best, np.array(max(log_prob, key=log_prob.__getitem__), np.int32)
+        if np.array_equal(best, before):
+            break
+    ordered = sorted(log_prob, key=log_prob.__getitem__, reverse=True)
+    return Fillings(
+        [_text(run.tokenizer, pieces, row) for row in ordered],
+        np.array([log_prob[row] for row in ordered]),
+    )
+
+
+def _batch(rows: Sequence[np.ndarray], size: int) -> Batch:
+    """`size` rows, the last repeated, each with noise of its own."""
+    tokens = np.stack([*rows, *[rows[-1]] * (size - len(rows))])
+    lengths = (tokens[:, 1:] != PAD).sum(axis=1)
+    return Batch(
+        jnp.asarray(tokens),
+        jnp.asarray(lengths, jnp.int32),
+        jnp.arange(size, dtype=jnp.int32),
+        jnp.ones(size),
+    )
+
+
+@lru_cache(maxsize=8)
+def _programs(
+    model: VAE, beam_size: int, num_samples: int, chunk: int
+) -> tuple[Callable[..., Filled], Callable[..., Array]]:
+    """What proposes fillings, and what weighs them: compiled once per width."""
+
+    def propose(params: Params, batch: Batch, blank: Array, key: Key) -> Filled:
+        z = corpus.encode(model, params, batch, key=key).z
+        blank = jnp.broadcast_to(blank, batch.targets.shape)
+        return fill_blanks(model.decoder, params["decoder"], z, batch, blank, beam_size=beam_size)
+
+    def weigh(params: Params, batch: Batch, key: Key) -> Array:
+        logs = corpus.log_weights(
+            model, params, batch, key=key, num_samples=num_samples, chunk_size=chunk
+        )
+        return jax.nn.logsumexp(logs, axis=1) - jnp.log(num_samples)
+
+    return jax.jit(propose), jax.jit(weigh)
+
+
+def _text(tokenizer: Tokenizer, pieces: list[str], row: Sequence[int]) -> str:
+    """The sentence as it was given, known words unknown to the vocabulary included."""
+    filled = [
+        tokenizer.vocabulary[number] if piece == BLANK else piece
+        for piece, number in zip(pieces, row[1:], strict=False)
+    ]
+    return _joined(tokenizer, filled)
+
+
+def _joined(tokenizer: Tokenizer, pieces: list[str]) -> str:
+    return (" " if tokenizer.kind == "words" else "").join(pieces)
