@@ -17,7 +17,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from jvae.data import Tokenizer
+from jvae.data import Corpus, Tokenizer
 from jvae.errors import UserError
 from jvae.evaluation.evaluate import (
     EvaluationSettings,
@@ -52,8 +52,22 @@ from jvae.training.profile import Profiler
 from jvae.training.state import num_parameters
 
 
-def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
+def run(
+    config: ConfigDict,
+    workdir: Path,
+    console: Console,
+    *,
+    corpus: Corpus | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> dict[str, Any]:
     """Trains (or goes on), evaluates, shows. The same call again continues where it was stopped.
+
+    Args:
+      config: see `default_config`.
+      workdir: run directory.
+      console: what it says.
+      corpus: instead of the one that `config.data` names.
+      tokenizer: instead of one of the training split.
 
     Raises:
       UserError: the configuration, the data or the run directory is at fault.
@@ -69,13 +83,18 @@ def run(config: ConfigDict, workdir: Path, console: Console) -> dict[str, Any]:
         console = Console(quiet=True)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with Compilations() as compilations:
-        results = _run(config, workdir, console, say)
+        results = _run(config, workdir, console, say, corpus, tokenizer)
     say(f"\n{time.monotonic() - start:.0f} s in all; {compilations}; everything is in {workdir}")
     return results
 
 
 def _run(
-    config: ConfigDict, workdir: Path, console: Console, say: Callable[[str], None]
+    config: ConfigDict,
+    workdir: Path,
+    console: Console,
+    say: Callable[[str], None],
+    corpus: Corpus | None,
+    tokenizer: Tokenizer | None,
 ) -> dict[str, Any]:
     options = config.training
     first = jax.process_index() == 0
@@ -88,7 +107,7 @@ def _run(
     if stored is not None:
         refuse_difference(workdir, difference(stored["config"], config.to_dict()))
 
-    corpus = load_data_corpus(config)
+    corpus = corpus or load_data_corpus(config)
     if stored is not None and stored["corpus"] != corpus.fingerprint:
         refuse_difference(workdir, f"the corpus {corpus.name} holds other sentences than before")
     scratch = None if first else tempfile.TemporaryDirectory(prefix="jvae-")
@@ -96,7 +115,7 @@ def _run(
     if stored is not None and (workdir / TOKENIZER).exists():
         tokenizer = Tokenizer.load(workdir / TOKENIZER)
     else:
-        tokenizer = make_tokenizer(config, corpus)
+        tokenizer = tokenizer or make_tokenizer(config, corpus)
     vocabulary = fingerprint(tokenizer.to_json())
     if stored is not None and stored["vocabulary"] != vocabulary:
         refuse_difference(workdir, f"{workdir / TOKENIZER} holds another vocabulary than before")
