@@ -218,7 +218,9 @@ def read_perplexity(language_model: TrainedRun, sentences: list[str], *, key: Ke
         split="samples",
     )
     count = len(split.lengths)
-    batches = SplitBatches(split, choose_buckets(split.lengths, data.max_buckets).widths, BATCH_SIZE)
+    batches = SplitBatches(
+        split, choose_buckets(split.lengths, data.max_buckets).widths, BATCH_SIZE
+    )
     no_latent = np.zeros((count, 0), np.float32)
     nll = make_programs(language_model.model).reconstruction(
         language_model.params, no_latent, batches, key
@@ -229,10 +231,8 @@ def read_perplexity(language_model: TrainedRun, sentences: list[str], *, key: Ke
 def _as_read(run: TrainedRun, corpus: Corpus, split: str, rows: np.ndarray) -> list[str]:
     """Sentences as the run's tokenizer gives them back."""
     longest = run.config.data.max_length or None
-    sentences = corpus.sentences[split]
-    return [
-        run.tokenizer.decode(run.tokenizer.encode(sentences[row])[:longest]) for row in rows.tolist()
-    ]
+    encoded = (run.tokenizer.encode(corpus.sentences[split][row]) for row in rows.tolist())
+    return [run.tokenizer.decode(ids[:longest]) for ids in encoded]
 
 
 def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
