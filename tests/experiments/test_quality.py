@@ -47,9 +47,15 @@ def measure(workdir: Path, capsys, *options: str) -> tuple[dict, str]:
     return json.loads((workdir / quality.QUALITY).read_text()), capsys.readouterr().out
 
 
-def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, corpus, monkeypatch):
+@pytest.fixture(scope="module")
+def collapsed(run, corpus) -> tuple[list[str], dict]:
+    """Samples that are all the same sentence, and their perplexities."""
     samples = [corpus.sentences["train"][0]] * len(corpus.sentences["train"])
-    found = perplexities(run, corpus, samples)
+    return samples, perplexities(run, corpus, samples)
+
+
+def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, corpus, collapsed, monkeypatch):
+    samples, found = collapsed
     assert found["reverse_ppl"]["real"] == found["forward_ppl"]["real"]
     assert found["reverse_ppl"]["model"] > 1.2 * found["reverse_ppl"]["real"]
     # The same again trains nothing.
@@ -57,7 +63,7 @@ def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, corpus, monkeypa
     assert perplexities(run, corpus, samples) == found
 
 
-def test_samples_are_read_as_evaluation_reads_the_test_text(run, corpus):
+def test_samples_are_read_as_evaluation_reads_the_test_text(run, corpus, collapsed):
     folder = run.workdir / quality.FOLDER / "real"
     model = load_run(folder)
     assert model.tokenizer == run.tokenizer
