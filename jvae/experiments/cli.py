@@ -78,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--iw-sentences", type=_natural, help="the first so many; 0 for all")
 
+    quality = command("quality", _quality, "judge samples and reconstructions as text")
+    quality.add_argument("-n", "--number", type=_natural, default=0, help="0: as training text")
+    quality.add_argument("--reconstruction", choices=("greedy", "beam"), default="greedy")
+    decoding(quality, "sample")
+    quality.set_defaults(max_length=0)
+
     sample = command("sample", _sample, "sentences from the prior")
     sample.add_argument("-n", "--number", type=_positive, default=10)
     decoding(sample, "sample")
@@ -260,6 +266,29 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.split,
     )
     say(measured(predicted))
+
+
+def _quality(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from jvae.experiments.quality import QUALITY, measure, print_table
+    from jvae.experiments.report import save_results
+    from jvae.experiments.setup import encode_corpus, load_data_corpus
+
+    run, how = _load(arguments), _how(arguments)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    console = Console()
+    results = measure(
+        run,
+        data,
+        how,
+        number=arguments.number,
+        reconstruction=arguments.reconstruction,
+        seed=arguments.seed,
+        say=partial(console.print, highlight=False, markup=False, soft_wrap=True),
+    )
+    print_table(console, f"{data.corpus.name}, epoch {run.epoch}", results)
+    save_results(run.workdir, results, QUALITY)
 
 
 def _sample(arguments: argparse.Namespace) -> None:

@@ -70,7 +70,7 @@ def _outcome(
 
     from jvae.experiments.pretraining import FOLDER, pretraining_key
     from jvae.experiments.runner import run
-    from jvae.experiments.setup import RESULTS
+    from jvae.experiments.setup import RESULTS, is_finished
     from jvae.training.logs import read_metrics
 
     folder = workdir / name / f"seed-{seed}"
@@ -78,25 +78,15 @@ def _outcome(
     pretraining = workdir / FOLDER / f"seed-{seed}-{pretraining_key(config)}"
     outcome: dict[str, Any] = {"method": name, "seed": seed, "folder": str(folder)}
     try:
-        if not _is_finished(folder, config):
+        if not is_finished(folder, config):
             folder.mkdir(parents=True, exist_ok=True)
             console.print(f"{name}, seed {seed}: {METHODS[name].about}", highlight=False)
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
-                run(config, folder, Console(file=shown, width=120), pretraining)
+                run(config, folder, Console(file=shown, width=120), pretraining=pretraining)
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return outcome | {"results": results, "history": read_metrics(folder)}
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
         return outcome | {"error": " ".join(str(error).split())[:300] or type(error).__name__}
-
-
-def _is_finished(folder: Path, config: ConfigDict) -> bool:
-    from jvae.experiments.setup import CONFIG, RESULTS
-
-    try:
-        stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return (folder / RESULTS).exists() and stored == json.loads(json.dumps(config.to_dict()))
 
 
 def _numbers(seeds: list[str]) -> list[int]:

@@ -17,7 +17,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from jvae.data import Tokenizer
+from jvae.data import Corpus, Tokenizer
 from jvae.evaluation.evaluate import (
     EvaluationSettings,
     Programs,
@@ -55,7 +55,13 @@ from jvae.training.state import num_parameters
 
 
 def run(
-    config: ConfigDict, workdir: Path, console: Console, pretraining: Path | None = None
+    config: ConfigDict,
+    workdir: Path,
+    console: Console,
+    *,
+    pretraining: Path | None = None,
+    corpus: Corpus | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> dict[str, Any]:
     """Trains (or goes on), evaluates, shows. The same call again continues where it was stopped.
 
@@ -65,6 +71,8 @@ def run(
       console: where it shows.
       pretraining: directory of the first phase, where there is one; by default in `workdir`.
         Several runs may share it, and none needs it once its second phase has begun.
+      corpus: instead of the one that `config.data` names.
+      tokenizer: instead of one of the training split.
 
     Raises:
       UserError: the configuration, the data or the run directory is at fault.
@@ -80,7 +88,9 @@ def run(
         console = Console(quiet=True)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with Compilations() as compilations:
-        results = _run(config, workdir, console, say, pretraining or workdir / FOLDER)
+        results = _run(
+            config, workdir, console, say, pretraining or workdir / FOLDER, corpus, tokenizer
+        )
     say(f"\n{time.monotonic() - start:.0f} s in all; {compilations}; everything is in {workdir}")
     return results
 
@@ -91,13 +101,15 @@ def _run(
     console: Console,
     say: Callable[[str], None],
     pretraining: Path,
+    corpus: Corpus | None,
+    tokenizer: Tokenizer | None,
 ) -> dict[str, Any]:
     options = config.training
     first = jax.process_index() == 0
     devices = choose_devices(options.num_devices or None)
     parallel = MODES[options.parallel](devices, options.vocab_shards)
     checkpoints, stored = open_run(config, workdir)
-    corpus = load_data_corpus(config)
+    corpus = corpus or load_data_corpus(config)
     if stored is not None and stored["corpus"] != corpus.fingerprint:
         refuse_difference(workdir, f"the corpus {corpus.name} holds other sentences than before")
     scratch = None if first else tempfile.TemporaryDirectory(prefix="jvae-")
@@ -105,7 +117,7 @@ def _run(
     if stored is not None and (workdir / TOKENIZER).exists():
         tokenizer = Tokenizer.load(workdir / TOKENIZER)
     else:
-        tokenizer = make_tokenizer(config, corpus)
+        tokenizer = tokenizer or make_tokenizer(config, corpus)
     vocabulary = fingerprint(tokenizer.to_json())
     if stored is not None and stored["vocabulary"] != vocabulary:
         refuse_difference(workdir, f"{workdir / TOKENIZER} holds another vocabulary than before")

@@ -211,6 +211,15 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is damaged: {error}; restore it or train again") from error
 
 
+def is_finished(workdir: Path, config: ConfigDict) -> bool:
+    """Whether a run directory holds the results of just this configuration."""
+    try:
+        stored = json.loads((workdir / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (workdir / RESULTS).exists() and stored == json.loads(json.dumps(config.to_dict()))
+
+
 def load_config(workdir: Path) -> ConfigDict:
     """The configuration of a run directory, with defaults for fields that came later."""
     config = default_config()

@@ -1,0 +1,114 @@
+"""`jvae quality` on a tiny finished run, and what its language models tell apart."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jvae.errors import UserError
+from jvae.experiments import quality
+from jvae.experiments.cli import main
+from jvae.experiments.setup import (
+    CONFIG,
+    RESULTS,
+    TrainedRun,
+    encode_corpus,
+    load_data_corpus,
+    load_run,
+)
+
+
+@pytest.fixture(scope="module")
+def run(finished, tmp_path_factory) -> TrainedRun:
+    """A run to write to; its language models are trained once for all tests."""
+    workdir = tmp_path_factory.mktemp("quality") / "run"
+    shutil.copytree(finished.workdir, workdir)
+    config = json.loads((workdir / CONFIG).read_text())
+    config["training"]["epochs"] = 8  # two epochs teach a language model next to nothing
+    (workdir / CONFIG).write_text(json.dumps(config))
+    return load_run(workdir)
+
+
+@pytest.fixture(scope="module")
+def corpus(run):
+    return load_data_corpus(run.config)
+
+
+def perplexities(run, corpus, samples):
+    return quality.perplexities(run, corpus, samples, key=jax.random.key(0), say=lambda _: None)
+
+
+def measure(workdir: Path, capsys, *options: str) -> tuple[dict, str]:
+    capsys.readouterr()
+    main(["quality", str(workdir), *options])
+    return json.loads((workdir / quality.QUALITY).read_text()), capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def collapsed(run, corpus) -> tuple[list[str], dict]:
+    """Samples that are all the same sentence, and their perplexities."""
+    samples = [corpus.sentences["train"][0]] * len(corpus.sentences["train"])
+    return samples, perplexities(run, corpus, samples)
+
+
+def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, corpus, collapsed, monkeypatch):
+    samples, found = collapsed
+    assert found["reverse_ppl"]["real"] == found["forward_ppl"]["real"]
+    assert found["reverse_ppl"]["model"] > 1.2 * found["reverse_ppl"]["real"]
+    # The same again trains nothing.
+    monkeypatch.setattr(quality, "train", None)
+    assert perplexities(run, corpus, samples) == found
+
+
+def test_samples_are_read_as_evaluation_reads_the_test_text(run, corpus, collapsed):
+    folder = run.workdir / quality.FOLDER / "real"
+    model = load_run(folder)
+    assert model.tokenizer == run.tokenizer
+    read = quality.read_perplexity(model, list(corpus.sentences["test"]), key=jax.random.key(1))
+    assert read == pytest.approx(json.loads((folder / RESULTS).read_text())["ppl_iw"], rel=1e-5)
+
+
+def test_the_command(run, corpus, capsys):
+    results, shown = measure(run.workdir, capsys, "-n", "40", "--max-length", "6")
+    assert results["samples"] == 40 == results["compared"] + results["empty"]
+    assert results["decoding"]["strategy"] == "sample" and results["words"]["model"] <= 6
+    data = encode_corpus(run.config, corpus, run.tokenizer)
+    real = [corpus.sentences["train"][row] for row in data.rows["train"]]
+    rows = np.random.default_rng(0).permutation(len(real))[: results["compared"]]
+    assert results["distinct_1"]["real"] == pytest.approx(
+        10 / sum(len(real[row].split()) for row in rows)
+    )
+    for field in ("forward_ppl", "reverse_ppl", "self_bleu", "reconstruction_bleu"):
+        assert results[field]["model"] > 0
+    assert 0 <= results["exact_match"]["model"] <= 1
+    for name in ("forward PPL", "self-BLEU-4", "distinct-3", "reconstruction BLEU"):
+        assert name in shown
+    assert f"{results['reverse_ppl']['model']:.2f}" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-n", "-3"], "-3 must be at least 0"),
+        (["--reconstruction", "sample"], "invalid choice: 'sample'"),
+        (["--top-p", "2"], "--top-p=2.0 must be above 0"),
+    ],
+)
+def test_mistakes_end_in_one_line(run, capsys, options, says):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(["quality", str(run.workdir), *options])
+    err = capsys.readouterr().err
+    assert caught.value.code == 2 and says in err
+    assert err.startswith("jvae: ") and err.count("\n") == 1
+
+
+def test_samples_without_a_word_are_refused(run, corpus, monkeypatch):
+    monkeypatch.setattr(quality, "sample_prior", lambda run, number, how, key: [""] * number)
+    data = encode_corpus(run.config, corpus, run.tokenizer)
+    settings = {"number": 5, "reconstruction": "greedy", "seed": 0, "say": lambda _: None}
+    with pytest.raises(UserError, match="0 of 5 samples hold a word"):
+        quality.measure(run, data, quality.Decoding(), **settings)
