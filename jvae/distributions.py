@@ -87,6 +87,12 @@ class Delta(NamedTuple):
         )
 
 
+def draw(q: Distribution, keys: Key) -> tuple[Array, Array | None]:
+    """A sample `[B, L]`, and `log q` of it, `[B]`, where q tells it with the draw; else None."""
+    own = getattr(q, "draw", None)
+    return (q.sample(keys), None) if own is None else own(keys)
+
+
 def _gaussian_kl(q: DiagonalGaussian, p: DiagonalGaussian) -> Array:
     """`1/2 (var_q / var_p + (mean_q - mean_p)^2 / var_p - 1 - log(var_q / var_p))`, `[B, L]`."""
     log_ratio = q.log_var - p.log_var

@@ -31,6 +31,7 @@ class Stream(enum.IntEnum):
     PRIOR = 12
     GENERATION = 13
     DENOISING = 14
+    REFINEMENT = 18
 
 
 def stream(key: Key, name: Stream, step: Array | int = 0) -> Key:

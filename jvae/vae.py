@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 
 from jvae.distributions import Distribution
+from jvae.random import Stream, stream
 from jvae.types import Array, Batch, Key, Params
 
 
@@ -70,12 +71,23 @@ class VAE(NamedTuple):
       decoder: `p(x | z)`.
       prior: `p(z)`.
       latent_size: L.
+      refine: None, or `(model, params, posterior, batch, *, key, train) -> posterior`: what is made
+        of the encoder's with the rest of the model.
     """
 
     encoder: Encoder
     decoder: Decoder
     prior: Prior
     latent_size: int
+    refine: Callable[..., Distribution] | None = None
+
+    def infer(self, params: Params, batch: Batch, *, key: Key, train: bool) -> Distribution:
+        """`q(z | x)`, over `[B, L]`: the encoder's, refined where the model does that."""
+        noise = stream(key, Stream.ENCODER)
+        q = self.encoder.apply(params["encoder"], batch, key=noise, train=train)
+        if self.refine is None:
+            return q
+        return self.refine(self, params, q, batch, key=key, train=train)
 
 
 def _apply(module: nn.Module, params: Params, *arguments: Any, **options: Any) -> Any:

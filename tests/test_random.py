@@ -38,6 +38,7 @@ def test_numbers_are_never_changed():
         "PRIOR": 12,
         "GENERATION": 13,
         "DENOISING": 14,
+        "REFINEMENT": 18,
     }
     assert (
         numbers.items() <= {name: int(value) for name, value in Stream.__members__.items()}.items()

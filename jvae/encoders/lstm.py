@@ -49,6 +49,7 @@ class LSTMEncoder(nn.Module):
         self.lstm = LSTM(self.hidden_size, init, self.dtype)
         outputs = self.latent_size if self.point else self.family.size(self.latent_size)
         self.head = nn.Dense(outputs, use_bias=False, kernel_init=init)
+        self.posterior = self.family.posterior  # a module's parameters become the encoder's
 
     def __call__(self, batch: Batch, *, key: Key, train: bool) -> Distribution:
         """The posterior over `[B, L]`. It draws no noise of its own: `key` is unused."""
@@ -60,7 +61,8 @@ class LSTMEncoder(nn.Module):
         last: Array = self.lstm.last(self.lstm.project(embedded), lengths)
         if self.point:
             return Delta(self.head(last))
-        return self.family.posterior(self.head(last))
+        posterior: Distribution = self.posterior(self.head(last))
+        return posterior
 
 
 def lstm_encoder(**options) -> Encoder:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jvae.distributions import draw
 from jvae.objectives import importance_weights, kl_divergence
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, example_keys, stream
@@ -47,9 +48,10 @@ class PosteriorTerms(NamedTuple):
 
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     """The posterior and one sample of it; no dropout."""
-    q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=False)
-    z = q.sample(latent_keys(key, batch))
-    kl, _ = kl_divergence(q, model.prior.distribution(params), z[None])
+    q = model.infer(params, batch, key=key, train=False)
+    z, log_q = draw(q, latent_keys(key, batch))
+    one = jax.tree.map(lambda draws: draws[None], (z, log_q))
+    kl, _ = kl_divergence(q, model.prior.distribution(params), *one)
     return Encoded(kl.reshape(z.shape[0], -1), q.mean, q.log_var, z)
 
 

@@ -164,7 +164,7 @@ class Families(NamedTuple):
 
 def families(model: VAE, params: Params, batch: Batch, key: Key) -> Families:
     """Those of a model, without computing anything."""
-    q = jax.eval_shape(partial(model.encoder.apply, key=key, train=False), params["encoder"], batch)
+    q = jax.eval_shape(partial(model.infer, key=key, train=False), params, batch)
     p = jax.eval_shape(model.prior.distribution, params)
     return Families(type(q), type(p))
 

@@ -17,6 +17,7 @@ from jvae.remedies import (
     bag_of_words_loss,
     batch_norm,
     committed_rate,
+    semi_amortised,
     with_bag_of_words,
     with_denoising,
 )
@@ -47,7 +48,12 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         "dtype": dtype,
     }
     make_encoder = ENCODERS["none" if language_model else options.encoder]
-    family = POSTERIORS[options.posterior](kappa=options.vmf_kappa)
+    of_family: dict[str, dict[str, Any]] = {
+        "vmf": {"kappa": options.vmf_kappa},
+        "planar": {"steps": options.flow_steps},
+        "iaf": {"steps": options.flow_steps, "hidden": options.flow_hidden},
+    }
+    family = POSTERIORS[options.posterior](**of_family.get(options.posterior, {}))
     encoder = make_encoder(**sizes, point=options.mode == "ae", family=family)
     if options.denoise:
         encoder = with_denoising(encoder, NOISES[options.denoise], options.denoise_rate)
@@ -70,12 +76,21 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         decoder = with_bag_of_words(
             decoder, vocab_size=vocab_size, init_scale=options.init_scale, dtype=dtype
         )
-    return VAE(
+    model = VAE(
         encoder=encoder,
         decoder=decoder,
         prior=make_prior(config, encoder, latent_size),
         latent_size=latent_size,
     )
+    if options.refine_steps:
+        model = semi_amortised(
+            model,
+            steps=options.refine_steps,
+            learning_rate=options.refine_rate,
+            momentum=options.refine_momentum,
+            clip_norm=options.refine_clip,
+        )
+    return model
 
 
 def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:

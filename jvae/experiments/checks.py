@@ -77,6 +77,10 @@ def check(config: ConfigDict) -> None:
             "bn_gamma",
             "committed_rate",
             "vmf_kappa",
+            "flow_steps",
+            "flow_hidden",
+            "refine_rate",
+            "refine_clip",
         ),
         "objective": (
             "num_samples",
@@ -123,6 +127,7 @@ def check(config: ConfigDict) -> None:
             "pretrain_epochs",
         ),
         "evaluation": ("iw_sentences", "iw_tolerance"),
+        "model": ("refine_steps",),
         "objective": ("bow_weight",),
     }
     for group, fields in positive.items():
@@ -163,6 +168,7 @@ def check(config: ConfigDict) -> None:
             f"training.pretrain_epochs = {training.pretrain_epochs} needs model.mode = 'vae' and a "
             f"model.encoder to pretrain, not {model.mode!r} and {model.encoder!r}"
         )
+    _check_refinement(config)
     if training.memory_gb and training.parallel == "pmap":
         raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
     if training.vocab_shards > 1 and training.parallel == "pmap":
@@ -195,6 +201,11 @@ def _check_posterior(config: ConfigDict) -> None:
             f"{name} does not go with model.posterior_map = {model.posterior_map!r}: its bound "
             "holds for 'diagonal'"
         )
+    if model.posterior in ("planar", "iaf") and config.objective.gradient != "plain":
+        raise UserError(
+            f"{name} needs objective.gradient = 'plain', not {config.objective.gradient!r}: a flow "
+            "knows the density of its own draws, not that at fixed parameters"
+        )
     if config.training.aggressive:
         raise UserError(
             f"{name} does not go with training.aggressive: its phase ends by the mutual "
@@ -221,4 +232,28 @@ def _check_posterior_map(config: ConfigDict) -> None:
             raise UserError(
                 f"{name} takes moments over the whole batch: it needs training.parallel = 'jit' "
                 "and training.memory_gb = 0"
+            )
+
+
+def _check_refinement(config: ConfigDict) -> None:
+    model = config.model
+    if not 0 <= model.refine_momentum < 1:
+        raise UserError(
+            f"model.refine_momentum = {model.refine_momentum} must be at least 0 and below 1"
+        )
+    if not model.refine_steps:
+        return
+    for field, value, why in (
+        ("model.mode", "vae", "elsewhere there is no posterior to refine"),
+        ("model.posterior", "diagonal", "the steps move its mean and log variance"),
+        ("model.posterior_map", "none", "the steps would leave its bound"),
+        ("objective.bound", "elbo", "that is what the steps raise"),
+        ("objective.gradient", "plain", "the training gradient passes through the steps"),
+        ("training.aggressive", False, "both keep q up with the decoder; each update would refine"),
+    ):
+        group, name = field.split(".")
+        if config[group][name] != value:
+            raise UserError(
+                f"model.refine_steps = {model.refine_steps} needs {field} = {value!r}, "
+                f"not {config[group][name]!r}: {why}"
             )

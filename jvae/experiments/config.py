@@ -71,11 +71,17 @@ def default_config() -> ConfigDict:
             "prior": "standard_normal",  # standard_normal, mixture, vamp, uniform_sphere
             "prior_components": 100,  # mixture, vamp
             "pseudo_length": 10,  # vamp: embeddings of a pseudo-sentence
-            "posterior": "diagonal",  # diagonal, full, vmf
+            "posterior": "diagonal",  # diagonal, full, vmf, planar, iaf
             "vmf_kappa": 13.0,  # vmf: concentration
+            "flow_steps": 2,  # planar, iaf
+            "flow_hidden": 64,  # iaf: units of each step's masked layer
             "posterior_map": "none",  # none, batch_norm, committed_rate
             "bn_gamma": 0.7,  # batch_norm: standard deviation of each posterior mean
             "committed_rate": 0.1,  # committed_rate: nats per dimension
+            "refine_steps": 0,  # semi-amortised: gradient steps on each posterior; its source's 20
+            "refine_rate": 1 / 32,  # of a sentence's gradient; the source's 1 for the mean of 32
+            "refine_momentum": 0.5,
+            "refine_clip": 28.0,  # of a sentence's gradient; the source's 5 for the mean of 32
             "latent_size": 32,
             "embed_size": 512,
             "hidden_size": 1024,

@@ -125,6 +125,15 @@ METHODS: dict[str, Method] = {
         "the bound of 5 importance samples, DReG gradient (Burda 2016, Tucker 2019)",
         {"objective.bound": "iwae", "objective.num_samples": 5, "objective.gradient": "dreg"},
     ),
+    "semi_amortised": Method(
+        "each posterior refined by 20 gradient steps, KL weight from 0.1 (Kim et al., 2018)",
+        {
+            "model.refine_steps": 20,
+            "objective.kl_schedule": "linear",
+            "objective.kl_start": 0.1,
+            "objective.kl_epochs": 10.0,
+        },
+    ),
     "mixture": Method("a learnt mixture of Gaussians as prior", {"model.prior": "mixture"}),
     "vamp": Method(
         "the mixture of the posteriors of learnt sentences as prior (Tomczak 2018)",

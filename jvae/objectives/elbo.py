@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jvae.distributions import ANALYTIC_KL, Distribution
+from jvae.distributions import ANALYTIC_KL, Distribution, draw
 from jvae.random import Stream, example_keys, sample_keys, stream
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
@@ -63,7 +63,9 @@ def latent_keys(key: Key, batch: Batch) -> Key:
     return example_keys(stream(key, Stream.LATENT), batch.index)
 
 
-def kl_divergence(q: Distribution, p: Distribution, z: Array) -> tuple[Array, bool]:
+def kl_divergence(
+    q: Distribution, p: Distribution, z: Array, log_q: Array | None = None
+) -> tuple[Array, bool]:
     """`KL(q || p)` and whether it is in closed form.
 
     Closed form `[B, L]` where the pair of families has one; else the one-sample-per-z estimate
@@ -73,11 +75,14 @@ def kl_divergence(q: Distribution, p: Distribution, z: Array) -> tuple[Array, bo
       q: posterior over `[B, L]`.
       p: prior over `[B, L]`.
       z: `[S, B, L]`, samples of q.
+      log_q: `[S, B]`, their log densities, where they came with the draw.
     """
     closed_form = ANALYTIC_KL.get((type(q), type(p)))
     if closed_form is not None:
         return closed_form(q, p), True
-    return jnp.mean(jax.vmap(lambda s: q.log_prob(s) - p.log_prob(s))(z), axis=0), False
+    if log_q is None:
+        log_q = jax.vmap(q.log_prob)(z)
+    return jnp.mean(log_q - jax.vmap(p.log_prob)(z), axis=0), False
 
 
 def elbo(
@@ -106,9 +111,9 @@ def elbo(
     References:
       Kingma and Welling (2014), Auto-Encoding Variational Bayes, equation 3.
     """
-    q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=train)
+    q = model.infer(params, batch, key=key, train=train)
     keys = sample_keys(latent_keys(key, batch), jnp.arange(num_samples))
-    z = jax.vmap(q.sample)(keys)
+    z, log_q = jax.vmap(partial(draw, q))(keys)
     decoder_key = stream(key, Stream.DECODER)
 
     def log_likelihood(z: Array) -> Array:
@@ -123,5 +128,5 @@ def elbo(
     auxiliary, terms_of = {}, model.decoder.auxiliary
     if train and terms_of is not None:
         auxiliary = mean_over_samples(lambda z: terms_of(params["decoder"], z, batch))
-    kl, analytic = kl_divergence(q, model.prior.distribution(params), z)
+    kl, analytic = kl_divergence(q, model.prior.distribution(params), z, log_q)
     return ELBOTerms(mean_over_samples(log_likelihood), {"latent": kl}, analytic, auxiliary)

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jvae.distributions import draw
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, sample_keys, stream
 from jvae.types import Array, Batch, Key, Params
@@ -43,16 +44,17 @@ def importance_weights(
     Raises:
       TypeError: the posterior has no density (an autoencoder).
     """
-    q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=False)
+    q = model.infer(params, batch, key=key, train=False)
     p = model.prior.distribution(params)
     keys, decoder_key = latent_keys(key, batch), stream(key, Stream.DECODER)
 
     def log_weight(sample_key: Key) -> Array:
-        z = q.sample(sample_key)
+        z, log_q = draw(q, sample_key)
+        log_q = q.log_prob(z) if log_q is None else log_q
         log_likelihood = model.decoder.log_prob(
             params["decoder"], z, batch, key=decoder_key, train=False
         )
-        return log_likelihood + p.log_prob(z) - q.log_prob(z)
+        return log_likelihood + p.log_prob(z) - log_q
 
     def chunk(first: Array) -> Array:
         return jax.vmap(log_weight)(sample_keys(keys, first + jnp.arange(chunk_size)))

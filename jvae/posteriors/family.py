@@ -15,7 +15,8 @@ class Family:
 
     Attributes:
       size: L -> outputs D that the last layer needs.
-      posterior: `[B, D] -> distribution`.
+      posterior: `[B, D] -> distribution`, a function, or a Flax module with parameters of its
+        own, which the encoder takes in.
     """
 
     size: Callable[[int], int]

@@ -19,3 +19,4 @@ from jvae.remedies.kl_schedules import RAMPS as RAMPS
 from jvae.remedies.path_gradient import stick_the_landing as stick_the_landing
 from jvae.remedies.rate_control import RATE_CONTROLS as RATE_CONTROLS
 from jvae.remedies.rate_control import RateControl as RateControl
+from jvae.remedies.semi_amortised import semi_amortised as semi_amortised

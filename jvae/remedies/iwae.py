@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from jvae.distributions import draw
 from jvae.objectives import ELBOTerms, Scheduled, kl_divergence
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, sample_keys, stream
@@ -52,15 +54,17 @@ def iwae(
       gradient: "plain" or "dreg".
 
     Raises:
-      TypeError: the posterior has no density (an autoencoder).
+      TypeError: the posterior has no density (an autoencoder), or with "dreg" only that of its
+        own draws (a flow).
 
     References:
       Burda et al. (2016), Importance Weighted Autoencoders, equation 8; Tucker et al. (2019),
       Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, equation 8.
     """
-    q = model.encoder.apply(params["encoder"], batch, key=stream(key, Stream.ENCODER), train=train)
+    q = model.infer(params, batch, key=key, train=train)
     p = model.prior.distribution(params)
-    z = jax.vmap(q.sample)(sample_keys(latent_keys(key, batch), jnp.arange(num_samples)))
+    keys = sample_keys(latent_keys(key, batch), jnp.arange(num_samples))
+    z, log_q = jax.vmap(partial(draw, q))(keys)
     density, extra = q, jnp.zeros(())
     if gradient == "dreg":
         z, extra = _weigh_again(z)
@@ -71,9 +75,10 @@ def iwae(
         return model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=train)
 
     log_likelihoods = jax.vmap(log_likelihood)(z)
-    log_ratios = jax.vmap(lambda s: p.log_prob(s) - density.log_prob(s))(z)
-    log_weights = log_likelihoods + log_ratios + extra
-    kl, analytic = kl_divergence(q, p, z)
+    if log_q is None or gradient == "dreg":  # which needs the density at fixed parameters
+        log_q = jax.vmap(density.log_prob)(z)
+    log_weights = log_likelihoods + jax.vmap(p.log_prob)(z) - log_q + extra
+    kl, analytic = kl_divergence(q, p, z, log_q)
     return IWAETerms(
         jnp.mean(log_likelihoods, axis=0),
         {"latent": kl},

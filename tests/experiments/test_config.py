@@ -281,6 +281,12 @@ def test_aggressive_training_needs_a_posterior(mode):
         ({"posterior": "full", "mode": "ae"}, "'ae' has no such posterior"),
         ({"posterior": "full", "posterior_map": "committed_rate"}, "its bound holds for"),
         ({"posterior_map": "committed_rate", "mode": "ae"}, "bounds the KL of a posterior"),
+        ({"posterior": "iaf", "mode": "lm"}, "'lm' has no such posterior"),
+        ({"posterior": "planar", "prior": "vamp"}, "a mixture of 'diagonal'"),
+        ({"refine_steps": 20, "mode": "ae"}, "no posterior to refine"),
+        ({"refine_steps": 20, "posterior": "iaf"}, "needs model.posterior = 'diagonal'"),
+        ({"refine_steps": 20, "posterior_map": "batch_norm"}, "would leave its bound"),
+        ({"refine_momentum": 1.0}, "below 1"),
     ],
 )
 def test_a_combination_without_sense_is_refused(fields, says):
@@ -299,6 +305,7 @@ def test_a_combination_without_sense_is_refused(fields, says):
         ({"posterior_map": "batch_norm"}, {"parallel": "pmap"}, "over the whole batch"),
         ({"posterior_map": "batch_norm"}, {"memory_gb": 1.0}, "over the whole batch"),
         ({"posterior": "full"}, {"aggressive": True}, "ends by the mutual information"),
+        ({"refine_steps": 20}, {"aggressive": True}, "both keep q up with the decoder"),
     ],
 )
 def test_a_posterior_that_training_cannot_serve_is_refused(model, training, says):
@@ -320,6 +327,27 @@ def test_what_works_through_z_needs_one(field, value):
     check(config)
     config.model.mode = "lm"
     with pytest.raises(UserError, match=f"{field} = {value!r} needs a latent: model.mode = 'lm'"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "says"),
+    [
+        ({"posterior": "iaf"}, {"gradient": "stl"}, "the density of its own draws"),
+        ({"refine_steps": 20}, {"gradient": "stl"}, "passes through the steps"),
+        (
+            {"refine_steps": 20},
+            {"bound": "iwae", "num_samples": 5, "kl_schedule": "constant"},
+            "that is what the steps raise",
+        ),
+    ],
+)
+def test_a_posterior_that_an_objective_cannot_serve_is_refused(model, objective, says):
+    config = default_config()
+    config.model.update(model)
+    check(config)
+    config.objective.update(objective)
+    with pytest.raises(UserError, match=says):
         check(config)
 
 

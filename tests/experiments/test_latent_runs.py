@@ -44,6 +44,11 @@ def test_numbers_that_a_family_does_not_define_are_absent():
     assert full.analytic_kl and not full.has_mi
     vmf = of(posterior="vmf", prior="uniform_sphere")
     assert vmf.analytic_kl and not vmf.has_mi
+    for name in ("planar", "iaf"):
+        flow = of(posterior=name)
+        assert not flow.analytic_kl and not flow.has_mi and not flow.point
+    refined = of(refine_steps=2)
+    assert refined.has_mi and refined.analytic_kl
     for prior in ("mixture", "vamp"):
         assert of(prior=prior, prior_components=2).has_mi
         assert not of(prior=prior, prior_components=2).analytic_kl
