@@ -6,9 +6,9 @@ Published for PTB (as quoted by Li C. et al., 2020, table 8): IW-NLL 100.24, PPL
 102.41, KL 6.54, MI 5.31, AU 32. Beside it: LSTM-LM 101.04 exact; annealing alone 101.24, AU 0;
 cyclical 102.79, AU 5; aggressive 100.90, AU 4.
 
-From the released scripts: LSTM 256, embedding 256, z 32, SGD 0.5, both phases of at most 100 epochs;
-the decoder and the optimiser start anew; 8 nats free, a quarter for each dimension and sentence; KL
-weight from 0 to 1 in 10 epochs.
+From the released scripts: LSTM 256, embedding 256, z 32, SGD 0.5, both phases of at most 100
+epochs; the decoder and the optimiser start anew; 8 nats free, a quarter for each dimension of each
+sentence; KL weight from 0 to 1 in 10 epochs.
 """
 
 from ml_collections import ConfigDict
