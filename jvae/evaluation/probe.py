@@ -74,7 +74,7 @@ def linear_probe(
     if test is None and counts.min() < folds:
         rarest = str(names[counts.argmin()])
         raise UserError(
-            f"label {rarest!r} has {counts.min()} sentences, too few for {folds} folds: take "
+            f"label {rarest!r} has too few sentences ({counts.min()}) for {folds} folds: take "
             "fewer folds, or name a file of test sentences, or leave the label out"
         )
 

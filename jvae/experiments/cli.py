@@ -175,6 +175,10 @@ def _key(arguments: argparse.Namespace) -> Any:
     return jax.random.key(arguments.seed)
 
 
+def _small_seed(arguments: argparse.Namespace) -> int:
+    return arguments.seed % 2**32  # scikit-learn takes no larger one
+
+
 def _how(arguments: argparse.Namespace) -> Any:
     from jvae.experiments.use import Decoding
 
@@ -375,7 +379,7 @@ def _cluster(arguments: argparse.Namespace) -> None:
     from jvae.experiments.downstream import cluster
 
     rows = _rows(arguments.file, arguments.label)
-    number, typical, seed = arguments.clusters, arguments.number, arguments.seed
+    number, typical, seed = arguments.clusters, arguments.number, _small_seed(arguments)
     found = cluster(_load(arguments), rows, number, typical, seed=seed, key=_key(arguments))
     _print_all(found)
 
@@ -385,7 +389,7 @@ def _probe(arguments: argparse.Namespace) -> None:
 
     train = _rows(arguments.file, True)
     test = _rows(arguments.test, True) if arguments.test else None
-    folds, seed = arguments.folds, arguments.seed
+    folds, seed = arguments.folds, _small_seed(arguments)
     _print_all(probe(_load(arguments), train, test, folds, seed=seed, key=_key(arguments)))
 
 

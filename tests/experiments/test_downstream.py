@@ -83,6 +83,8 @@ def test_cluster(finished, texts, jvae, tmp_path):
     labelled.write_text("\n".join(f"{len(t.split()) > 5}\t{t}" for t in texts), encoding="utf-8")
     first, *again = jvae("cluster", finished.workdir, labelled, "-k", 3, "-n", 2, "--label")
     assert again == shown
+    large = jvae("cluster", finished.workdir, finished.train, "-k", 3, "--seed", 2**33)
+    assert len(large) > 3, "scikit-learn's seeds are smaller"
     figure = r"-?\d\.\d{3}"
     assert re.fullmatch(
         f"NMI {figure}, ARI {figure}, homogeneity {figure}; 60 sentences, 2 labels, 3 clusters",
@@ -145,7 +147,7 @@ def test_impute(finished, jvae, tmp_path):
         (["cluster", "RUN", "GOOD", "--label"], "no tab in line 1"),
         (["cluster", "RUN", "GOOD", "-k", "0"], "0 must be at least 1"),
         (["probe", "RUN", "GOOD"], "no tab in line 1"),
-        (["probe", "RUN", "LABELLED"], "label 'a' has 1 sentences, too few for 5 folds"),
+        (["probe", "RUN", "LABELLED"], "label 'a' has too few sentences (1) for 5 folds"),
         (["probe", "RUN", "LABELLED", "--folds", "1"], "1 must be at least 2"),
         (["probe", "RUN", "LABELLED", "--test", "/nowhere"], "/nowhere: no such file"),
         (["arithmetic", "RUN", "a", "b"], "C"),

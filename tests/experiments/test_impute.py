@@ -90,6 +90,21 @@ def test_a_sentence_does_not_depend_on_its_company(run):
         assert set(text.split()[1::2]) <= set(WORDS)
 
 
+def test_a_language_model_searches_by_its_exact_probability(run):
+    model = make_model(run.tokenizer.vocab_size, 0, dropout_in=0.0, dropout_out=0.0)
+    model = model._replace(encoder=jvae.no_encoder())
+    params = jax.jit(lambda key: jvae.init(model, example_batch(), key=key))(KEY)
+    language_model = dataclasses.replace(run, model=model, params=params)
+    (found,) = impute(language_model, [SENTENCE], Search(3, 25, 2, 100), key=KEY)
+    rows = [[BOS, *run.tokenizer.encode(text), EOS] for text in found.sentences]
+    count = len(rows)
+    assert count == 25
+    batch = Batch(jnp.asarray(rows), jnp.full(count, 5), jnp.arange(count), jnp.ones(count))
+    z = jnp.zeros((count, 0))
+    exact = model.decoder.log_prob(params["decoder"], z, batch, key=KEY, train=False)
+    np.testing.assert_allclose(found.log_prob, exact, atol=1e-5)
+
+
 def test_characters(run):
     tokenizer = build_tokenizer("chars", ["".join(WORDS)])
     by_character = dataclasses.replace(run, tokenizer=tokenizer)
