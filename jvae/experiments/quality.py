@@ -242,7 +242,11 @@ def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
         ("forward PPL", "forward_ppl", "a language model of the training text reads them"),
         ("reverse PPL", "reverse_ppl", "a language model of them reads the test text"),
         (f"self-BLEU-{SELF_BLEU_ORDER}", "self_bleu", f"of {some} sentences; 100 if all are equal"),
-        ("distinct-1", "distinct_1", f"words per word of {results['compared']:,} sentences"),
+        (
+            "distinct-1",
+            "distinct_1",
+            f"different words per word, {results['compared']:,} sentences",
+        ),
         ("distinct-2", "distinct_2", "different pairs per word"),
         ("distinct-3", "distinct_3", "different triples per word"),
         ("words", "words", "per sentence"),
