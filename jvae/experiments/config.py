@@ -33,7 +33,7 @@ FREE_FIELDS = (
     "evaluation.num_examples",
 )
 MODES_OF_MODEL = ("vae", "ae", "lm")
-POSTERIOR_MAPS = ("none", "batch_norm", "committed_rate")
+POSTERIOR_MAPS = ("none", "batch_norm", "committed_rate", "diversity")
 PRECISIONS: dict[str, DType] = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
@@ -73,8 +73,9 @@ def default_config() -> ConfigDict:
             "pseudo_length": 10,  # vamp: embeddings of a pseudo-sentence
             "posterior": "diagonal",  # diagonal, full, vmf
             "vmf_kappa": 13.0,  # vmf: concentration
-            "posterior_map": "none",  # none, batch_norm, committed_rate
-            "bn_gamma": 0.7,  # batch_norm: standard deviation of each posterior mean
+            "posterior_map": "none",  # none, batch_norm, committed_rate, diversity
+            "bn_gamma": 0.7,  # batch_norm, diversity: standard deviation of the posterior means
+            "variance_dropout": 0.2,  # diversity: share of the variances
             "committed_rate": 0.1,  # committed_rate: nats per dimension
             "latent_size": 32,
             "embed_size": 512,
@@ -113,6 +114,13 @@ def default_config() -> ConfigDict:
             "bound": "elbo",  # or iwae, with num_samples
             "gradient": "plain",  # of the encoder; elbo: or stl, iwae: or dreg
             "bow_weight": 0.0,  # of the bag-of-words loss; its source's is 1
+            "info_alpha": 0.0,  # InfoVAE: the KL's weight is multiplied by 1 - alpha,
+            "info_lambda": 1.0,  # and MMD(q(z), p(z)) weighs alpha + lambda - 1
+            "mmd_kernel": "rbf",  # or imq
+            "mi_weight": 0.0,  # of the mutual information within a batch, which is maximised
+            "adversarial_weight": 0.0,  # of a discriminator of q(z) and p(z); its source's is 10
+            "discriminator_size": 512,
+            "discriminator_learning_rate": 5e-4,
         }
     )
     config.training = ConfigDict(
