@@ -1,4 +1,4 @@
-"""Terms of the aggregate posterior: against NumPy, closed forms, and what filling may not change."""
+"""Terms of the aggregate posterior: against NumPy and closed forms, and with filling rows."""
 
 from functools import partial
 
