@@ -24,7 +24,8 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """`[..., L]` -> `[...]`."""
-        return nn.Dense(1)(nn.relu(nn.Dense(self.hidden_size)(z)))[..., 0]
+        hidden = nn.relu(nn.Dense(self.hidden_size)(z))
+        return nn.Dense(1)(hidden)[..., 0]
 
 
 class Adversary(NamedTuple):
