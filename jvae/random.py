@@ -31,6 +31,8 @@ class Stream(enum.IntEnum):
     PRIOR = 12
     GENERATION = 13
     DENOISING = 14
+    AGGREGATE = 15
+    VARIANCE_DROPOUT = 16
     REFINEMENT = 18
 
 

@@ -7,16 +7,15 @@ from ml_collections import ConfigDict
 
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
-from jvae.objectives import Loss
 from jvae.posteriors import POSTERIORS
 from jvae.priors import PRIORS
 from jvae.remedies import (
     KL_SCHEDULES,
     NOISES,
     InnerLoop,
-    bag_of_words_loss,
     batch_norm,
     committed_rate,
+    diversity,
     semi_amortised,
     with_bag_of_words,
     with_denoising,
@@ -61,6 +60,13 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         encoder = batch_norm(encoder, gamma=options.bn_gamma, latent_size=latent_size)
     if options.posterior_map == "committed_rate":
         encoder = committed_rate(encoder, rate=options.committed_rate)
+    if options.posterior_map == "diversity":
+        encoder = diversity(
+            encoder,
+            gamma=options.bn_gamma,
+            rate=options.variance_dropout,
+            latent_size=latent_size,
+        )
     own: dict[str, dict[str, Any]] = {
         "cnn": {"size": options.cnn_size},
         "lstm": {"skip": options.skip},
@@ -149,14 +155,9 @@ def _kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
             "end": options.kl_end,
         },
     }
-    return KL_SCHEDULES[options.kl_schedule](**arguments[options.kl_schedule])
-
-
-def add_auxiliary_losses(config: ConfigDict, loss: Loss) -> Loss:
-    """`loss`, and what the configuration adds to it."""
-    if config.objective.bow_weight:
-        loss = bag_of_words_loss(loss, config.objective.bow_weight)
-    return loss
+    schedule = KL_SCHEDULES[options.kl_schedule](**arguments[options.kl_schedule])
+    share = 1 - options.info_alpha
+    return schedule if share == 1 else lambda step: share * schedule(step)
 
 
 def make_optimisers(

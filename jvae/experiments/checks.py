@@ -16,6 +16,7 @@ from jvae.priors import PRIORS
 from jvae.remedies import (
     FREE_BITS_FORMS,
     FREE_BITS_MODES,
+    KERNELS,
     KL_SCHEDULES,
     NOISES,
     RAMPS,
@@ -57,6 +58,7 @@ def check(config: ConfigDict) -> None:
     _choose(dict.fromkeys(FREE_BITS_FORMS), objective.free_bits_form, "objective.free_bits_form")
     if objective.rate_control:
         _choose(RATE_CONTROLS, objective.rate_control, "objective.rate_control")
+    _choose(KERNELS, objective.mmd_kernel, "objective.mmd_kernel")
     _choose(dict.fromkeys(BOUNDS), objective.bound, "objective.bound")
     _choose(dict.fromkeys(GRADIENTS), objective.gradient, "objective.gradient")
     _choose(OPTIMISERS, training.optimiser, "training.optimiser")
@@ -91,6 +93,8 @@ def check(config: ConfigDict) -> None:
             "capacity_steps",
             "rate",
             "rate_learning_rate",
+            "discriminator_size",
+            "discriminator_learning_rate",
         ),
         "training": (
             "epochs",
@@ -128,7 +132,7 @@ def check(config: ConfigDict) -> None:
         ),
         "evaluation": ("iw_sentences", "iw_tolerance"),
         "model": ("refine_steps",),
-        "objective": ("bow_weight",),
+        "objective": ("bow_weight", "mi_weight", "adversarial_weight"),
     }
     for group, fields in positive.items():
         for field in fields:
@@ -138,7 +142,7 @@ def check(config: ConfigDict) -> None:
         for field in fields:
             if not config[group][field] >= 0:
                 raise UserError(f"{group}.{field} = {config[group][field]} must be at least 0")
-    for field in ("dropout_in", "dropout_out"):
+    for field in ("dropout_in", "dropout_out", "variance_dropout"):
         if not 0 <= model[field] < 1:
             raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
     for field in ("word_dropout", "denoise_rate"):
@@ -225,7 +229,7 @@ def _check_posterior_map(config: ConfigDict) -> None:
             f"{name} needs model.prior = 'standard_normal': a prior that learns would follow the "
             "posteriors, and their KL is not bounded from below"
         )
-    if model.posterior_map == "batch_norm":
+    if model.posterior_map in ("batch_norm", "diversity"):
         if training.batch_size == 1:
             raise UserError(f"{name} needs training.batch_size of at least 2: its moments vary")
         if training.parallel == "pmap" or training.memory_gb:

@@ -33,7 +33,7 @@ FREE_FIELDS = (
     "evaluation.num_examples",
 )
 MODES_OF_MODEL = ("vae", "ae", "lm")
-POSTERIOR_MAPS = ("none", "batch_norm", "committed_rate")
+POSTERIOR_MAPS = ("none", "batch_norm", "committed_rate", "diversity")
 PRECISIONS: dict[str, DType] = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
@@ -75,8 +75,9 @@ def default_config() -> ConfigDict:
             "vmf_kappa": 13.0,  # vmf: concentration
             "flow_steps": 2,  # planar, iaf
             "flow_hidden": 64,  # iaf: units of each step's masked layer
-            "posterior_map": "none",  # none, batch_norm, committed_rate
-            "bn_gamma": 0.7,  # batch_norm: standard deviation of each posterior mean
+            "posterior_map": "none",  # none, batch_norm, committed_rate, diversity
+            "bn_gamma": 0.7,  # batch_norm, diversity: standard deviation of the posterior means
+            "variance_dropout": 0.2,  # diversity: share of the variances
             "committed_rate": 0.1,  # committed_rate: nats per dimension
             "refine_steps": 0,  # semi-amortised: gradient steps on each posterior; its source's 20
             "refine_rate": 1 / 32,  # of a sentence's gradient; the source's 1 for the mean of 32
@@ -119,6 +120,13 @@ def default_config() -> ConfigDict:
             "bound": "elbo",  # or iwae, with num_samples
             "gradient": "plain",  # of the encoder; elbo: or stl, iwae: or dreg
             "bow_weight": 0.0,  # of the bag-of-words loss; its source's is 1
+            "info_alpha": 0.0,  # InfoVAE: the KL's weight is multiplied by 1 - alpha,
+            "info_lambda": 1.0,  # and MMD(q(z), p(z)) weighs alpha + lambda - 1
+            "mmd_kernel": "rbf",  # or imq
+            "mi_weight": 0.0,  # of the mutual information within a batch, which is maximised
+            "adversarial_weight": 0.0,  # of a discriminator of q(z) and p(z); its source's is 10
+            "discriminator_size": 512,
+            "discriminator_learning_rate": 5e-4,
         }
     )
     config.training = ConfigDict(

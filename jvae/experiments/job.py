@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from jvae.data.batching import epoch_plan
 from jvae.evaluation.evaluate import Programs, SplitBatches, families, training_figures
 from jvae.experiments.building import (
-    add_auxiliary_losses,
     make_control,
     make_inner_loop,
     make_optimisers,
@@ -20,6 +19,7 @@ from jvae.experiments.building import (
     never_weighs_kl,
 )
 from jvae.experiments.objective import (
+    make_adversary,
     make_loss,
     make_rate_control,
     make_terms,
@@ -85,10 +85,11 @@ def make_job(
             inner=make_inner_loop(config),
             terms=make_terms(config),
             rate_control=control,
+            adversary=make_adversary(config),
         )
         step = make_step(
             make_trained_model(config, model),
-            add_auxiliary_losses(config, make_loss(config)),
+            make_loss(config),
             optimiser,
             inner_optimiser,
             settings,

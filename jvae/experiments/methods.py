@@ -108,6 +108,10 @@ METHODS: dict[str, Method] = {
         "posteriors bounded away from the prior (Razavi et al., 2019)",
         {"model.posterior_map": "committed_rate"},
     ),
+    "du": Method(
+        "posterior means normalised, a fifth of the variances dropped (Shen et al., 2021)",
+        {"model.posterior_map": "diversity", "model.bn_gamma": 0.5},
+    ),
     "skip": Method("z also at the output layer (Dieng et al., 2019)", {"model.skip": True}),
     "bow": Method(
         "z must tell the sentence's words without their order (Zhao et al., 2017)",
@@ -116,6 +120,30 @@ METHODS: dict[str, Method] = {
     "denoising": Method(
         "the encoder reads sentences with words missing (Shen et al., 2020)",
         {"model.denoise": "drop"},
+    ),
+    "mmd": Method(
+        "an autoencoder with all its z held to the prior by MMD (Zhao et al., 2019)",
+        {"model.mode": "ae", "objective.info_alpha": 1.0, "objective.info_lambda": 1000.0},
+    ),
+    "infovae": Method(
+        "a tenth of the KL, and MMD of all z and the prior (Zhao et al., 2019)",
+        {"objective.info_alpha": 0.9, "objective.info_lambda": 1000.0},
+    ),
+    "mi": Method(
+        "half of the mutual information within a batch added (Hoffman and Johnson, 2016)",
+        {"objective.mi_weight": 0.5},
+    ),
+    "aae": Method(
+        "an autoencoder with all its z held to the prior by a discriminator (Makhzani 2015)",
+        {"model.mode": "ae", "objective.adversarial_weight": 10.0},
+    ),
+    "daae": Method(
+        "the same, reading sentences with words missing (Shen et al., 2020)",
+        {
+            "model.mode": "ae",
+            "objective.adversarial_weight": 10.0,
+            "model.denoise": "drop",
+        },
     ),
     "cnn": Method(
         "a dilated convolution as decoder, which sees 15 tokens (Yang et al., 2017)",

@@ -10,13 +10,20 @@ from jvae.errors import UserError
 from jvae.objectives import ELBOTerms, Loss, elbo, negative_elbo
 from jvae.remedies import (
     RATE_CONTROLS,
+    Adversary,
     RateControl,
+    adversary,
+    aggregate_loss,
+    bag_of_words_loss,
     capacity,
     free_bits,
     iwae,
     negative_iwae,
     stick_the_landing,
+    with_mmd,
+    with_mutual_information,
 )
+from jvae.remedies.aggregate import MMD, MUTUAL_INFORMATION
 from jvae.vae import VAE
 
 # Name -> `config.objective -> Loss`.
@@ -47,8 +54,11 @@ def check_objective(config: ConfigDict) -> None:
         cyclical = options.kl_schedule == "cyclical"
         why = "objective.kl_schedule = 'cyclical', whose ramps it shapes"
         need("kl_shape", options.kl_shape, cyclical, why)
-    unweighted = options.kl_schedule == "constant" and options.kl_end == 1
-    constant = "objective.kl_schedule = 'constant' and objective.kl_end = 1.0: no other weight fits"
+    unweighted = (options.kl_schedule, options.kl_end, options.info_alpha) == ("constant", 1, 0)
+    constant = (
+        "objective.kl_schedule = 'constant', objective.kl_end = 1.0 and objective.info_alpha = "
+        "0.0: no other weight fits"
+    )
     for field, default in (("loss", "elbo"), ("rate_control", ""), ("bound", "elbo")):
         value = options[field]
         if value == default:
@@ -80,6 +90,48 @@ def check_objective(config: ConfigDict) -> None:
     if options.gradient == "dreg":
         same = "objective.bound = 'iwae': of the ELBO it is stl"
         need("gradient", "dreg", options.bound == "iwae", same)
+    _check_aggregate(config)
+
+
+def _check_aggregate(config: ConfigDict) -> None:
+    options, model, training = config.objective, config.model, config.training
+
+    def need(field: str, holds: bool, needs: str) -> None:
+        if not holds:
+            raise UserError(f"objective.{field} = {options[field]!r} needs {needs}")
+
+    need("info_alpha", options.info_alpha <= 1, "to be at most 1: it takes so much of the KL away")
+    least = f"to be at least {1 - options.info_alpha:g} (1 - objective.info_alpha)"
+    need("info_lambda", _mmd_weight(config) >= 0, least)
+    mmd = "info_lambda" if options.info_lambda != 1 else "info_alpha"
+    used = [mmd] if _mmd_weight(config) else []
+    used += [field for field in ("mi_weight", "adversarial_weight") if options[field]]
+    for field in used:
+        need(field, options.bound == "elbo", "objective.bound = 'elbo': its terms are the ELBO's")
+        need(field, model.mode != "lm", "a latent: model.mode = 'lm' has none")
+        if field == "mi_weight":
+            need(field, model.mode == "vae", "model.mode = 'vae': a density of z")
+            flow = model.posterior in ("planar", "iaf")
+            need(field, not flow, "another model.posterior: a flow knows its own draws' density")
+            both = "objective.gradient = 'plain': 'stl' leaves out a part of its gradient"
+            need(field, options.gradient == "plain", both)
+        else:
+            fixed = "model.prior = 'standard_normal': draws of a prior that stands still"
+            need(field, model.prior == "standard_normal", fixed)
+        if field == "adversarial_weight":
+            late = "training.aggressive = False: its discriminator would lag behind the inner loop"
+            need(field, not training.aggressive, late)
+        else:
+            whole = training.parallel == "jit" and not training.memory_gb
+            need(
+                field,
+                whole,
+                "training.parallel = 'jit' and training.memory_gb = 0: it is of a whole batch",
+            )
+
+
+def _mmd_weight(config: ConfigDict) -> float:
+    return config.objective.info_alpha + config.objective.info_lambda - 1
 
 
 def make_loss(config: ConfigDict) -> Loss:
@@ -87,14 +139,24 @@ def make_loss(config: ConfigDict) -> Loss:
     options = config.objective
     if options.bound == "iwae":
         return negative_iwae
-    return LOSSES[options.loss](options)
+    loss = LOSSES[options.loss](options)
+    if options.bow_weight:
+        loss = bag_of_words_loss(loss, options.bow_weight)
+    weights = {MMD: _mmd_weight(config), MUTUAL_INFORMATION: -options.mi_weight}
+    weights = {name: weight for name, weight in weights.items() if weight}
+    return aggregate_loss(loss, weights) if weights else loss
 
 
 def make_terms(config: ConfigDict) -> Callable[..., ELBOTerms]:
     """What computes the terms of a training batch."""
     if config.objective.bound == "iwae":
         return partial(iwae, gradient=config.objective.gradient)
-    return elbo
+    terms: Callable[..., ELBOTerms] = elbo
+    if _mmd_weight(config):
+        terms = with_mmd(terms, config.objective.mmd_kernel)
+    if config.objective.mi_weight:
+        terms = with_mutual_information(terms)
+    return terms
 
 
 def make_rate_control(config: ConfigDict) -> RateControl | None:
@@ -107,6 +169,19 @@ def make_rate_control(config: ConfigDict) -> RateControl | None:
     if not options.rate_control:
         return None
     return RATE_CONTROLS[options.rate_control](options.rate, **arguments[options.rate_control])
+
+
+def make_adversary(config: ConfigDict) -> Adversary | None:
+    """What the encoder is trained against, or None."""
+    options = config.objective
+    if not options.adversarial_weight:
+        return None
+    return adversary(
+        config.model.latent_size,
+        weight=options.adversarial_weight,
+        hidden_size=options.discriminator_size,
+        learning_rate=options.discriminator_learning_rate,
+    )
 
 
 def make_trained_model(config: ConfigDict, model: VAE) -> VAE:

@@ -25,7 +25,7 @@ from jvae.errors import UserError
 from jvae.experiments.building import make_model, make_optimisers
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config, difference
-from jvae.experiments.objective import make_rate_control
+from jvae.experiments.objective import make_adversary, make_rate_control
 from jvae.objectives import init
 from jvae.training import checkpoint
 from jvae.training.logs import write_atomically
@@ -128,16 +128,18 @@ def example_batch() -> Batch:
 def initial_state(config: ConfigDict, model: VAE) -> TrainState:
     """The state before the first step, from the run's seed."""
     optimiser, inner_optimiser = make_optimisers(config)
-    control = make_rate_control(config)
+    control, adversary = make_rate_control(config), make_adversary(config)
 
     def create(seed: Array) -> TrainState:
-        params = init(model, example_batch(), key=jax.random.key(seed))
+        key = jax.random.key(seed)
+        params = init(model, example_batch(), key=key)
         return create_state(
             params,
             optimiser,
             inner_optimiser,
             aggressive=config.training.aggressive,
             rate_control=control.init() if control else (),
+            adversary=adversary.init(key) if adversary else (),
         )
 
     return jax.jit(create)(config.training.seed)  # one program, not one for each array

@@ -25,12 +25,16 @@ class ELBOTerms:
       analytic: whether the KL is in closed form; if not it is a Monte Carlo estimate and may be
         negative for a sentence.
       auxiliary: by name, `[B]`: what a loss may add, in training only; no part of the bound.
+      posterior: `q(z | x)` over `[B, L]`, for what is made of it.
+      z: `[S, B, L]`, its samples.
     """
 
     log_likelihood: Array
     kl: dict[str, Array]
     analytic: bool = dataclasses.field(metadata={"static": True}, default=True)
     auxiliary: dict[str, Array] = dataclasses.field(default_factory=dict)
+    posterior: Any = None
+    z: Any = None
 
     @property
     def total_kl(self) -> Array:
@@ -129,4 +133,4 @@ def elbo(
     if train and terms_of is not None:
         auxiliary = mean_over_samples(lambda z: terms_of(params["decoder"], z, batch))
     kl, analytic = kl_divergence(q, model.prior.distribution(params), z, log_q)
-    return ELBOTerms(mean_over_samples(log_likelihood), {"latent": kl}, analytic, auxiliary)
+    return ELBOTerms(mean_over_samples(log_likelihood), {"latent": kl}, analytic, auxiliary, q, z)

@@ -1,5 +1,11 @@
 """Remedies for posterior collapse, one file each."""
 
+from jvae.remedies.adversarial import Adversary as Adversary
+from jvae.remedies.adversarial import adversary as adversary
+from jvae.remedies.aggregate import KERNELS as KERNELS
+from jvae.remedies.aggregate import aggregate_loss as aggregate_loss
+from jvae.remedies.aggregate import with_mmd as with_mmd
+from jvae.remedies.aggregate import with_mutual_information as with_mutual_information
 from jvae.remedies.aggressive import InnerLoop as InnerLoop
 from jvae.remedies.aggressive import aggressive_update as aggressive_update
 from jvae.remedies.bag_of_words import bag_of_words_loss as bag_of_words_loss
@@ -9,6 +15,7 @@ from jvae.remedies.capacity import capacity as capacity
 from jvae.remedies.committed_rate import committed_rate as committed_rate
 from jvae.remedies.denoising import NOISES as NOISES
 from jvae.remedies.denoising import with_denoising as with_denoising
+from jvae.remedies.diversity import diversity as diversity
 from jvae.remedies.free_bits import FREE_BITS_FORMS as FREE_BITS_FORMS
 from jvae.remedies.free_bits import FREE_BITS_MODES as FREE_BITS_MODES
 from jvae.remedies.free_bits import free_bits as free_bits

@@ -82,6 +82,7 @@ class TrainState(NamedTuple):
       totals: sums over the current epoch.
       fault: the first non-finite term.
       rate_control: the state of `jvae.remedies.RateControl`, empty without it.
+      adversary: that of `jvae.remedies.Adversary`: its discriminator and optimiser.
     """
 
     step: Array
@@ -100,6 +101,7 @@ class TrainState(NamedTuple):
     totals: Totals
     fault: Fault
     rate_control: Any = ()
+    adversary: Any = ()
 
 
 def create_state(
@@ -109,6 +111,7 @@ def create_state(
     *,
     aggressive: bool,
     rate_control: Any = (),
+    adversary: Any = (),
 ) -> TrainState:
     """The state before the first step."""
     return TrainState(
@@ -128,6 +131,7 @@ def create_state(
         totals=Totals.zeros(),
         fault=Fault.none(),
         rate_control=rate_control,
+        adversary=adversary,
     )
 
 

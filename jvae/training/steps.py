@@ -11,6 +11,8 @@ import optax
 from jvae.data.batching import take_batch
 from jvae.objectives import ELBOTerms, Loss, Scheduled, elbo
 from jvae.random import Stream, stream
+from jvae.remedies.adversarial import Adversary
+from jvae.remedies.aggregate import prior_draws
 from jvae.remedies.aggressive import InnerLoop, InnerUpdate, aggressive_update
 from jvae.remedies.rate_control import RateControl
 from jvae.training.optimisers import clip_factor, scaled
@@ -41,13 +43,18 @@ class DevicePlan(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of one batch over its real sentences; float32 scalars."""
+    """Of one batch over its real sentences; float32 scalars, but for the last.
+
+    Attributes:
+      adversary: the gradient of the discriminator's loss, if there is one.
+    """
 
     loss: Array
     rec: Array
     kl: Array
     sentences: Array
     tokens: Array
+    adversary: Params = ()
 
 
 class StepSettings(NamedTuple):
@@ -61,6 +68,7 @@ class StepSettings(NamedTuple):
       inner: settings of the aggressive loop, or None to leave it out of the program.
       terms: what a batch's terms are computed by, `jvae.elbo` or one with its arguments.
       rate_control: its weight of the KL replaces the loss's own, which must be 1; or None.
+      adversary: what else the encoder pays, against a discriminator that the step trains; or None.
     """
 
     widths: tuple[int, ...]
@@ -70,6 +78,7 @@ class StepSettings(NamedTuple):
     inner: InnerLoop | None = None
     terms: Callable[..., ELBOTerms] = elbo
     rate_control: RateControl | None = None
+    adversary: Adversary | None = None
 
 
 class Sharding(NamedTuple):
@@ -120,7 +129,7 @@ def make_step(
     A step that meets a non-finite number changes nothing but `state.fault`, and after that no
     step changes anything: the parameters stay those of the last good update.
     """
-    control = settings.rate_control
+    control, adversary = settings.rate_control, settings.adversary
 
     def batch_sums(params: Params, batch: Batch, key: Key, state: TrainState, scheduled: Scheduled):
         terms = settings.terms(
@@ -129,12 +138,18 @@ def make_step(
         losses = loss(terms, scheduled, batch.weight)
         if control is not None:
             losses += (control.kl_weight(state.rate_control) - 1) * terms.total_kl
+        own: Params = ()
+        if adversary is not None:
+            losses += adversary.loss(state.adversary, terms.z)
+            draws = prior_draws(model, params, batch, key)
+            own = adversary.gradient(state.adversary, terms.z, draws, batch.weight)
         sums = Sums(
             loss=jnp.sum(losses * batch.weight),
             rec=-jnp.sum(terms.log_likelihood * batch.weight),
             kl=jnp.sum(terms.total_kl * batch.weight),
             sentences=jnp.sum(batch.weight),
             tokens=jnp.sum(batch.lengths * batch.weight),
+            adversary=own,
         )
         return sums.loss, sums
 
@@ -267,6 +282,9 @@ def make_step(
         if control is not None:
             kl = sums.kl / sums.sentences
             good = good._replace(rate_control=control.update(state.rate_control, kl))
+        if adversary is not None:
+            own = scaled(sums.adversary, 1 / sums.sentences)
+            good = good._replace(adversary=adversary.update(state.adversary, own))
         term = _fault(sums, norm)
         bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), row))
         return _keep_if(term == 0, good, bad)

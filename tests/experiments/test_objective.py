@@ -1,5 +1,6 @@
 """From `config.objective` to losses, and the combinations that are refused."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -13,6 +14,7 @@ from jvae.experiments.building import make_schedules
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
 from jvae.experiments.objective import (
+    make_adversary,
     make_loss,
     make_rate_control,
     make_terms,
@@ -106,9 +108,72 @@ def test_bound_and_gradient_reach_the_terms():
     assert make_trained_model(default_config(), model) is model
 
 
+def test_the_weights_of_the_aggregate_reach_schedule_loss_and_terms():
+    auxiliary = {"mmd": jnp.full(2, 3.0), "mutual_information": jnp.asarray([1.0, 2.0])}
+    config = config_with(
+        **{f"objective__{k}": v for k, v in {"info_alpha": 0.75, "info_lambda": 2.25}.items()},
+        objective__kl_schedule="constant",
+        objective__mi_weight=0.5,
+        objective__mmd_kernel="imq",
+    )
+    check(config)
+    scheduled = {"kl_weight": make_schedules(config, steps_per_epoch=10)["kl_weight"](0)}
+    terms = dataclasses.replace(TERMS, auxiliary=auxiliary)
+    found = make_loss(config)(terms, scheduled, jnp.ones(2))
+    # (1 - alpha) KL, (alpha + lambda - 1) MMD, and half of the information taken off.
+    expected = [7 + 0.25 * 3.1 + 2 * 3 - 0.5, 8 + 0.25 * 0.6 + 2 * 3 - 1.0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    model, batch = make_model(), make_batch(3, 3)
+    shapes = jax.eval_shape(
+        lambda key: make_terms(config)(
+            model, jvae.init(model, batch, key=key), batch, key=key, num_samples=2, train=True
+        ),
+        jax.random.key(0),
+    )
+    assert {name: term.shape for name, term in shapes.auxiliary.items()} == {
+        "mmd": (3,),
+        "mutual_information": (3,),
+    }
+    # alpha 0 and lambda 1 are the ELBO: nothing is added, nothing is weighed.
+    plain = default_config()
+    assert make_loss(plain) is jvae.negative_elbo
+    assert make_adversary(plain) is None
+
+
+def test_the_adversary_is_made_of_its_fields():
+    fields = {"adversarial_weight": 10.0, "discriminator_size": 6}
+    config = config_with(model__mode="ae", **{f"objective__{k}": v for k, v in fields.items()})
+    check(config)
+    shapes, _ = jax.eval_shape(make_adversary(config).init, jax.random.key(0))
+    assert shapes["Dense_0"]["kernel"].shape == (config.model.latent_size, 6)
+    assert shapes["Dense_1"]["kernel"].shape == (6, 1)
+
+
+WHOLE = "it is of a whole batch"
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
+        ({"mmd_kernel": "rbg"}, "did you mean 'rbf'"),
+        ({"mi_weight": -0.1}, "at least 0"),
+        ({"discriminator_size": 0}, "above 0"),
+        ({"info_alpha": 1.5}, "at most 1"),
+        ({"info_alpha": 0.5, "info_lambda": 0.2}, "at least 0.5"),
+        ({**PLAIN, "info_alpha": 0.5, "rate_control": "soft_free_bits"}, "info_alpha = 0.0"),
+        ({"info_lambda": 9.0, "training.parallel": "pmap"}, WHOLE),
+        ({"mi_weight": 1.0, "training.memory_gb": 1.0}, WHOLE),
+        ({"mi_weight": 1.0, "model.mode": "ae"}, "a density of z"),
+        ({"mi_weight": 1.0, "gradient": "stl"}, "objective.gradient = 'plain'"),
+        ({"mi_weight": 1.0, "model.posterior": "iaf"}, "own draws' density"),
+        ({"info_lambda": 9.0, "model.prior": "mixture"}, "model.prior = 'standard_normal'"),
+        ({"adversarial_weight": 1.0, "model.prior": "vamp"}, "model.prior = 'standard_normal'"),
+        ({"adversarial_weight": 1.0, "training.aggressive": True}, "training.aggressive = False"),
+        ({"adversarial_weight": 1.0, "model.mode": "lm"}, "has none"),
+        (
+            {**PLAIN, "bound": "iwae", "num_samples": 4, "adversarial_weight": 1.0},
+            "objective.bound = 'elbo'",
+        ),
         ({"loss": "free_bit"}, "objective.loss = 'free_bit' is unknown: did you mean 'free_bits'"),
         ({"kl_shape": "cosin"}, "did you mean 'cosine'"),
         ({"free_bits_mode": "dim"}, "known are dimension, dimension_batch, total"),

@@ -9,9 +9,10 @@ from scipy.special import lambertw
 
 import jvae
 from jvae.distributions import ANALYTIC_KL, DiagonalGaussian
-from jvae.remedies import batch_norm, committed_rate
+from jvae.remedies import batch_norm, committed_rate, diversity
 from jvae.remedies.batch_norm import EPSILON, MOMENTUM
 from jvae.remedies.committed_rate import variance_bounds
+from jvae.remedies.diversity import FLOOR
 from jvae.training.measured import with_measured
 from jvae.training.state import create_state
 from jvae.training.steps import Corpus, DevicePlan
@@ -111,6 +112,37 @@ def test_a_step_measures_its_own_batch_with_its_new_parameters(fault, before):
     expected = 1 + rate * (means.var(axis=0) - 1)
     np.testing.assert_allclose(running["var"], expected, rtol=1e-5)
     np.testing.assert_array_equal(after.params["encoder"]["encoder"]["mean"], [3, -6])
+
+
+def test_diversity_shares_gamma_among_the_means_and_drops_variances():
+    gamma, rate, size = 0.5, 0.25, 2
+    encoder = diversity(PLAIN, gamma=gamma, rate=rate, latent_size=size)
+    params = encoder.init(jax.random.key(0), BATCH) | {"scale": jnp.asarray([3.0, -1.0])}
+    keys = jax.random.split(jax.random.key(1), 400)
+    q = jax.jit(jax.vmap(lambda key: encoder.apply(params, BATCH, key=key, train=True)))(keys)
+    real = MEAN[:4].astype(np.float64)
+    scale = gamma * np.array([3, -1]) / np.sqrt(5)
+    expected = scale * (real - real.mean(axis=0)) / np.sqrt(real.var(axis=0) + EPSILON)
+    np.testing.assert_allclose(q.mean[0, :4], expected, rtol=1e-4, atol=1e-5)
+    # The scales of the units differ, their root mean square is gamma.
+    assert np.mean(np.var(q.mean[0, :4], axis=0)) == pytest.approx(gamma**2, rel=1e-3)
+
+    variance = np.exp(np.asarray(q.log_var, np.float64))
+    dropped = np.isclose(variance, 1 / (2 * np.pi * np.e), rtol=1e-4)
+    error = np.sqrt(rate * (1 - rate) / dropped.size)
+    assert abs(dropped.mean() - rate) < 3.5 * error
+    whole = np.broadcast_to(FLOOR + np.exp(LOG_VAR) / (1 - rate), variance.shape)
+    np.testing.assert_allclose(variance[~dropped], whole[~dropped], rtol=1e-4)
+    assert not np.array_equal(dropped[:, 0], dropped[:, 1])  # each sentence draws its own
+
+    # Evaluation: nothing dropped, the running moments.
+    q = encoder.apply(params, BATCH, key=None, train=False)
+    np.testing.assert_allclose(np.exp(q.log_var), FLOOR + np.exp(LOG_VAR), rtol=1e-5)
+    np.testing.assert_allclose(q.mean, scale * MEAN / np.sqrt(1 + EPSILON), rtol=1e-4)
+    after = encoder.measure(params, BATCH, key=None)
+    running = after["normalised"]["running"]
+    np.testing.assert_allclose(running["mean"], real.mean(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(after["scale"], params["scale"])
 
 
 def test_a_step_without_measured_parameters_is_left_alone():

@@ -11,7 +11,7 @@ import optax
 import jvae
 from jvae.data.batching import Plan, choose_buckets, epoch_plan
 from jvae.objectives import Loss
-from jvae.remedies import InnerLoop, RateControl
+from jvae.remedies import Adversary, InnerLoop, RateControl
 from jvae.remedies.kl_schedules import linear
 from jvae.training.parallel import MODES, Parallel
 from jvae.training.state import TrainState, create_state
@@ -64,6 +64,7 @@ def make_problem(
     loss: Loss = jvae.negative_elbo,
     kl_weight: Schedule = KL_WEIGHT,
     rate_control: RateControl | None = None,
+    adversary: Adversary | None = None,
     **model_options,
 ) -> Problem:
     """Builds one."""
@@ -84,9 +85,11 @@ def make_problem(
         microbatches=microbatches,
         inner=inner,
         rate_control=rate_control,
+        adversary=adversary,
     )
     raw_step = make_step(model, loss, make(), make(), settings, parallel.sharding)
     control = rate_control.init() if rate_control else ()
+    opponent = adversary.init(KEY) if adversary else ()
     put = parallel.replicate
     return Problem(
         model=model,
@@ -97,7 +100,14 @@ def make_problem(
         host_plan=host_plan,
         plan=put(DevicePlan(*map(jnp.asarray, host_plan))),
         state=parallel.place_state(
-            create_state(params, make(), make(), aggressive=aggressive, rate_control=control)
+            create_state(
+                params,
+                make(),
+                make(),
+                aggressive=aggressive,
+                rate_control=control,
+                adversary=opponent,
+            )
         ),
         widths=widths,
         kl_weight=kl_weight,
