@@ -74,6 +74,10 @@ def assert_close(first, second, **tolerance) -> None:
         assert first == second
 
 
+# Each of two processes compiles the whole program: with one bucket it is half as long.
+SHORT = "--config.data.max_buckets=1"
+
+
 @pytest.fixture(scope="module")
 def sentences(tmp_path_factory):
     return write_sentences(tmp_path_factory.mktemp("data") / "train.txt")
@@ -81,7 +85,7 @@ def sentences(tmp_path_factory):
 
 def test_two_processes_are_one_and_either_resumes_the_other(sentences, tmp_path):
     def arguments(name: str, epochs: int) -> list[str]:
-        return command(sentences, tmp_path / name, epochs=epochs)
+        return command(sentences, tmp_path / name, SHORT, epochs=epochs)
 
     whole = execute(arguments("one", 3), env=environment(1))
     assert whole.returncode == 0, whole.stderr
@@ -103,14 +107,14 @@ def test_two_processes_are_one_and_either_resumes_the_other(sentences, tmp_path)
 
 
 def test_a_signal_to_one_process_stops_both_at_the_same_step(sentences, tmp_path):
-    arguments = command(sentences, tmp_path / "run", epochs=40)
+    arguments = command(sentences, tmp_path / "run", SHORT, epochs=40)
     processes = start_two(arguments)
     code = stop_when(processes[1], lambda: lines(tmp_path / "run") >= 1, signal.SIGTERM)
     processes[0].communicate(timeout=120)
     assert [processes[0].returncode, code] == [128 + signal.SIGTERM] * 2
     done = lines(tmp_path / "run")
     assert 1 <= done < 40
-    again = execute(command(sentences, tmp_path / "run", epochs=done + 1), env=environment(1))
+    again = execute(command(sentences, tmp_path / "run", SHORT, epochs=done + 1), env=environment(1))
     assert again.returncode == 0, again.stderr
     assert "resumed at step" in again.stdout and lines(tmp_path / "run") == done + 1
 
