@@ -169,12 +169,12 @@ def test_a_sentence_is_encoded_alike_in_any_company(finished, jvae, tmp_path):
     together = encode(jvae, finished.workdir, SENTENCES, tmp_path)
     turned = encode(jvae, finished.workdir, SENTENCES[::-1], tmp_path)
     many = encode(jvae, finished.workdir, SENTENCES * 40, tmp_path)
+    alone = [encode(jvae, finished.workdir, [sentence], tmp_path) for sentence in SENTENCES[1:]]
     for name in ("mean", "log_var"):
         np.testing.assert_allclose(turned[name][::-1], together[name], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(many[name][-4:], together[name], rtol=1e-5, atol=1e-6)
-        for row, sentence in enumerate(SENTENCES[1:], start=1):
-            alone = encode(jvae, finished.workdir, [sentence], tmp_path)
-            np.testing.assert_allclose(alone[name][0], together[name][row], rtol=1e-5, atol=1e-6)
+        found = np.concatenate([each[name] for each in alone])
+        np.testing.assert_allclose(found, together[name][1:], rtol=1e-5, atol=1e-6)
 
 
 def test_subcommands_write_nothing_into_the_run(finished, jvae, lines, tmp_path):

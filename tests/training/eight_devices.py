@@ -148,22 +148,22 @@ def test_an_inner_update_has_one_all_reduce_and_no_decoder_gradient_in_it():
         assert reduction.count(f"[{VOCAB},") + reduction.count(f",{VOCAB}]") == 3
 
 
+@lru_cache
+def weights(num_devices: int, vocab_shards: int) -> np.ndarray:
+    """The importance weights of all sentences, in several batches."""
+    tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=VOCAB)
+    assert len(corpus_plan(lengths, (WIDTH,), 8).bucket) > 1
+    it = problem(num_devices, vocab_shards)
+    programs = make_programs(it.model, it.parallel.compile_evaluation, it.parallel.shard)
+    split = SplitBatches(Split(tokens, lengths), (WIDTH,), 8, it.parallel.row_shards)
+    weigh = programs.compile(partial(log_weights, it.model, num_samples=6, chunk_size=3))
+    key = it.parallel.replicate(KEY)
+    return collect(lambda batch: weigh(it.state.params, programs.place(batch), key=key), split, NUM)
+
+
 @pytest.mark.parametrize("mesh", [(8, 1), (8, 4)])
 def test_importance_weights_with_sentences_spread(mesh):
     """Every sentence draws from its own key: the same weights up to rounding."""
-    tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=VOCAB)
-
-    def weights(num_devices: int, vocab_shards: int) -> np.ndarray:
-        it = problem(num_devices, vocab_shards)
-        programs = make_programs(it.model, it.parallel.compile_evaluation, it.parallel.shard)
-        split = SplitBatches(Split(tokens, lengths), (WIDTH,), 8, it.parallel.row_shards)
-        weigh = programs.compile(partial(log_weights, it.model, num_samples=6, chunk_size=3))
-        key = it.parallel.replicate(KEY)
-        return collect(
-            lambda batch: weigh(it.state.params, programs.place(batch), key=key), split, NUM
-        )
-
-    assert len(corpus_plan(lengths, (WIDTH,), 8).bucket) > 1
     expected = weights(1, 1)
     assert expected.shape == (NUM, 6) and np.ptp(expected, axis=1).min() > 0
     np.testing.assert_allclose(weights(*mesh), expected, rtol=2e-6)

@@ -1,6 +1,6 @@
 """A training problem small enough for every test."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -41,22 +41,50 @@ class Problem(NamedTuple):
 
     def run(self, state: TrainState, rows) -> TrainState:
         """Several steps; `state` survives the donation."""
-        state = jax.tree.map(jnp.copy, state)
+        state = copied(state)
         for row in rows:
-            scheduled = {"kl_weight": jnp.float32(self.kl_weight(int(state.step)))}
+            scheduled = {"kl_weight": np.float32(self.kl_weight(int(state.step)))}
             key = self.parallel.replicate(KEY)
-            state = self.step(state, key, self.corpus, self.plan, row, scheduled)
+            state = self.step(state, key, self.corpus, self.plan, np.int32(row), scheduled)
         return state
 
 
+@jax.jit
+def copied(tree: Any) -> Any:
+    """One program, where a copy of each array would be one per shape."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+@lru_cache
+def make_initialised(vocab_size: int, **model_options) -> tuple[jvae.VAE, Any]:
+    """A model and its parameters."""
+    tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=vocab_size)
+    model = make_model(vocab_size, **model_options)
+    batch = jvae.Batch(
+        jnp.asarray(tokens[:2]), jnp.asarray(lengths[:2]), jnp.arange(2), jnp.ones(2)
+    )
+    return model, jax.jit(lambda key: jvae.init(model, batch, key=key))(KEY)
+
+
 def make_problem(
-    mode: str = "jit",
-    num_devices: int = 1,
+    mode: str = "jit", num_devices: int = 1, *, aggressive: bool = True, **options
+) -> Problem:
+    """One per process for the same options; the phase is a number of the state."""
+    problem = _make_problem(mode, num_devices, **options)
+    if aggressive:
+        return problem
+    state = problem.state._replace(aggressive=jnp.bool_(False))
+    return problem._replace(state=problem.parallel.place_state(state))
+
+
+@lru_cache
+def _make_problem(
+    mode: str,
+    num_devices: int,
     *,
     vocab_shards: int = 1,
     vocab_size: int = VOCAB,
     inner: InnerLoop | None = INNER,
-    aggressive: bool = True,
     learning_rate: float = 0.5,
     clip_norm: float = 5.0,
     microbatches: int = 1,
@@ -67,17 +95,12 @@ def make_problem(
     adversary: Adversary | None = None,
     **model_options,
 ) -> Problem:
-    """Builds one."""
     tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=vocab_size)
-    model = make_model(vocab_size, **model_options)
+    model, params = make_initialised(vocab_size, **model_options)
     widths = choose_buckets(lengths, 2).widths
     parallel = MODES[mode](jax.local_devices()[:num_devices], vocab_shards)
     shards = parallel.row_shards
     host_plan = epoch_plan(lengths, widths, BATCH, seed=0, epoch=0, num_devices=shards)
-    batch = jvae.Batch(
-        jnp.asarray(tokens[:2]), jnp.asarray(lengths[:2]), jnp.arange(2), jnp.ones(2)
-    )
-    params = jvae.init(model, batch, key=KEY)
     make = partial(optimiser, learning_rate)
     settings = StepSettings(
         widths,
@@ -104,7 +127,7 @@ def make_problem(
                 params,
                 make(),
                 make(),
-                aggressive=aggressive,
+                aggressive=True,
                 rate_control=control,
                 adversary=opponent,
             )

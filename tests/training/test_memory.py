@@ -6,12 +6,13 @@ import pytest
 
 from jvae.errors import UserError
 from jvae.training.memory import fit, program_memory
-from tests.training.setting import BATCH, KEY, make_problem
+from tests.training.setting import BATCH, KEY, copied, make_problem
 
 
 def problem_arguments(problem) -> tuple:
     key = problem.parallel.replicate(KEY)
-    return problem.state, key, problem.corpus, problem.plan, np.int32(0)
+    scheduled = {"kl_weight": np.float32(1)}
+    return problem.state, key, problem.corpus, problem.plan, np.int32(0), scheduled
 
 
 def build(microbatches: int):
@@ -43,7 +44,7 @@ def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
     fits = [n for n, memory in zip(choices, needed, strict=True) if memory <= needed[1]]
     compiled, microbatches, memory = fit(programs.get, choices, needed[1], **ARGUMENTS)
     assert microbatches == fits[0] and memory.total <= needed[1]
-    state = compiled(*arguments)  # what comes back runs
+    state = compiled(copied(arguments[0]), *arguments[1:])  # what comes back runs
     assert int(state.step) == 1
 
 
