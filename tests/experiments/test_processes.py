@@ -114,7 +114,9 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(sentences, tmp_path
     assert [processes[0].returncode, code] == [128 + signal.SIGTERM] * 2
     done = lines(tmp_path / "run")
     assert 1 <= done < 40
-    again = execute(command(sentences, tmp_path / "run", SHORT, epochs=done + 1), env=environment(1))
+    again = execute(
+        command(sentences, tmp_path / "run", SHORT, epochs=done + 1), env=environment(1)
+    )
     assert again.returncode == 0, again.stderr
     assert "resumed at step" in again.stdout and lines(tmp_path / "run") == done + 1
 
