@@ -12,8 +12,8 @@ from benchmarks.sizes import CNN_BLOCKS, CNN_TAPS, Size
 class Block(nn.Module):
     """A residual block of Yang et al. (2017), words first.
 
-    The filter is one product over stacked taps, as in jvae: `torch.nn.functional.conv1d` took 1.04
-    to 1.5 times as long at both sizes (one core, with gradient).
+    The filter is one product over stacked taps, as in jvae: `torch.nn.functional.conv1d` took 1.06
+    to 1.4 times as long (one core, with gradient).
     """
 
     def __init__(self, channels: int, dilation: int):
