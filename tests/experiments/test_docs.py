@@ -1,0 +1,153 @@
+"""What docs/remedies.md and README's table of remedies promise: fields, values, what is refused."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jvae.errors import UserError
+from jvae.experiments.checks import check
+from jvae.experiments.config import default_config
+from jvae.experiments.methods import CEILING, FLOOR, METHODS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
+SPAN = re.compile(r"`([^`]+)`")
+FIELD = r"(\w+)\.(\w+)=([^\s`]*)"
+FLAG = re.compile(rf"--config\.{FIELD}")
+KNOWN = default_config().to_dict()
+
+
+def parse(text: str, like: Any) -> Any:
+    """A value as the command line reads it, of the default's type."""
+    if isinstance(like, bool):
+        return {"True": True, "False": False}[text]
+    return type(like)(text)
+
+
+def values(fields: list[tuple[str, str, str]]) -> dict[str, Any]:
+    """Dotted name -> value; a field that does not exist, or another type, is an error."""
+    return {f"{group}.{name}": parse(text, KNOWN[group][name]) for group, name, text in fields}
+
+
+def flags(text: str) -> list[dict[str, Any]]:
+    """The fields of each pair of backticks that sets any."""
+    found = [values(FLAG.findall(span)) for span in SPAN.findall(text)]
+    return [fields for fields in found if fields]
+
+
+def entries() -> dict[str, str]:
+    parts = re.split(r"^#+ (.+)$", DOCS, flags=re.M)[1:]
+    bodies = dict(zip(parts[::2], parts[1::2], strict=True))
+    return {title: body for title, body in bodies.items() if "- **Config**" in body}
+
+
+ENTRIES = entries()
+
+
+def line_of(entry: str, name: str) -> str:
+    return re.search(rf"^- \*\*{name}\*\*:(.*?)(?=^- \*\*|\Z)", entry, flags=re.S | re.M)[1]
+
+
+def accepted(*changes: dict[str, Any]) -> None:
+    config = default_config()
+    for fields in changes:
+        config.update_from_flattened_dict(fields)
+    check(config)
+
+
+def test_every_entry_has_its_five_lines():
+    assert len(ENTRIES) >= 29
+    for title, entry in ENTRIES.items():
+        names = re.findall(r"^- \*\*(\w+)\*\*:", entry, flags=re.M)
+        assert names == ["Config", "Does", "Refused", "Use", "Signs"], title
+        assert flags(line_of(entry, "Config")), title
+
+
+@pytest.mark.parametrize("title", ENTRIES)
+def test_a_configuration_is_accepted_and_says_something(title):
+    for fields in flags(line_of(ENTRIES[title], "Config")):
+        accepted(fields)
+
+
+@pytest.mark.parametrize("title", ENTRIES)
+def test_what_is_refused_is(title):
+    first = flags(line_of(ENTRIES[title], "Config"))[0]
+    for fields in flags(line_of(ENTRIES[title], "Refused")):
+        try:
+            accepted(first, fields)
+        except UserError:
+            continue
+        raise AssertionError(f"{title}: {fields} is not refused")
+
+
+def test_every_other_configuration_is_accepted():
+    assert values(FLAG.findall(DOCS))  # wherever they stand
+    for entry in ENTRIES.values():
+        for name in ("Does", "Use", "Signs"):
+            for fields in flags(line_of(entry, name)):
+                accepted(fields)
+    assert len(FLAG.findall(DOCS)) == sum(len(FLAG.findall(span)) for span in SPAN.findall(DOCS))
+
+
+def test_defaults_are_those_of_the_configuration():
+    found = re.findall(rf"`{FIELD}`", DOCS)
+    assert len(found) >= 40
+    for group, name, text in found:
+        assert parse(text, KNOWN[group][name]) == KNOWN[group][name], f"{group}.{name}={text}"
+
+
+def test_fields_without_a_value_exist():
+    groups = "|".join(KNOWN)
+    found = re.findall(rf"`({groups})\.(\w+)`", DOCS + README)
+    # README also has placeholders for values.
+    for group, name in found + [flag[:2] for flag in FLAG.findall(README)]:
+        assert name in KNOWN[group], f"{group}.{name}"
+
+
+def test_every_method_that_is_named_exists_and_every_method_is_named():
+    named = ",".join(re.findall(r"--methods=([\w,]+)", DOCS)).split(",")
+    assert set(named) == set(METHODS) - {FLOOR, CEILING}
+    assert set(",".join(re.findall(r"--methods=([\w,]+)", README)).split(",")) <= set(METHODS)
+
+
+def test_a_method_is_what_its_entry_configures():
+    for title, entry in ENTRIES.items():
+        config = line_of(entry, "Config")
+        set_there = {name for fields in flags(config) for name in fields}
+        defaults = {f"{group}.{name}" for group, name, _ in re.findall(rf"`{FIELD}`", config)}
+        for method in re.findall(r"--methods=(\w+)", config):
+            schedule = {name for name in METHODS[method].fields if ".kl_" in name}
+            assert set(METHODS[method].fields) - schedule <= set_there | defaults, (title, method)
+
+
+def rows() -> list[list[str]]:
+    section = README.split("\n## Remedies\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_of_the_readme_has_every_entry():
+    linked = [re.search(r"\[.+\]\(docs/remedies\.md#([\w-]+)\)", row[0])[1] for row in rows()]
+    anchors = {title.lower().replace(" ", "-") for title in ENTRIES}
+    assert anchors == set(linked)
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:20])
+def test_a_row_of_the_readme_has_a_configuration_that_is_accepted(row):
+    spans = flags(row[1])
+    assert spans
+    for fields in spans:
+        accepted(fields)
+
+
+@pytest.mark.parametrize("path", ["docs/remedies.md"])
+def test_lines_are_short_and_files_exist(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert max(map(len, text.splitlines())) <= 110
+    for file in re.findall(r"[\w/]+/[\w/]+\.(?:py|md)", text):
+        assert (ROOT / file).exists() or (ROOT / "docs" / file).exists(), file
+    for target in re.findall(r"\]\((\.\.[\w/.]+)", text):
+        assert (ROOT / "docs" / target).exists(), target
