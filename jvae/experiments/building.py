@@ -119,7 +119,10 @@ def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
 
 def never_weighs_kl(config: ConfigDict) -> bool:
     """Whether the configuration describes an autoencoder, be it with noise."""
-    return bool(config.objective.kl_schedule == "constant" and config.objective.kl_end == 0)
+    options = config.objective
+    return bool(
+        (options.kl_schedule == "constant" and options.kl_end == 0) or options.info_alpha == 1
+    )
 
 
 def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedule]:

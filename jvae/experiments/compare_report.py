@@ -125,6 +125,10 @@ def recommendation(outcomes: Sequence[Outcome]) -> str:
     if not judged:
         return "No method but floor and ceiling finished: there is nothing to recommend."
     if not used:
+        # A point posterior has no KL, and no verdict either.
+        judged = {name: runs for name, runs in judged.items() if "kl" in runs[0]["results"]}
+        if not judged:
+            return "No method was judged: those that finished have no KL. Read rec and samples."
         best = max(judged, key=lambda name: _mean(judged[name], "kl"))
         return (
             f"No method made z used with every seed. {best} comes closest, with a KL of "

@@ -25,14 +25,27 @@ _BASIC = {
     "training.aggressive": False,
     "training.pretrain_epochs": 0,
     "objective.kl_schedule": "constant",
+    "objective.kl_end": 1.0,
+}
+# Neither has a posterior or a schedule for the base's choices to act on.
+_WITHOUT_POSTERIOR = {
+    "model.posterior": "diagonal",
+    "model.posterior_map": "none",
+    "model.prior": "standard_normal",
+    "model.refine_steps": 0,
+    "model.skip": False,
+    "objective.kl_shape": "linear",
+    "objective.gradient": "plain",
 }
 FLOOR, CEILING = "lm", "ae"  # what the others are to be seen between
 METHODS: dict[str, Method] = {
     FLOOR: Method(
-        "the same decoder without a latent: the likelihood to beat", {"model.mode": "lm"}
+        "the same decoder without a latent: the likelihood to beat",
+        _WITHOUT_POSTERIOR | {"model.mode": "lm"},
     ),
     CEILING: Method(
-        "the same network without KL and noise: the best reconstruction", {"model.mode": "ae"}
+        "the same network without KL and noise: the best reconstruction",
+        _WITHOUT_POSTERIOR | {"model.mode": "ae"},
     ),
     "vae": Method("no remedy: KL weight 1 throughout", {}),
     "anneal": Method(

@@ -74,6 +74,18 @@ def check_objective(config: ConfigDict) -> None:
         whole = training.parallel == "jit" and not training.memory_gb
         why = "training.parallel = 'jit' and training.memory_gb = 0: its mean is of a whole batch"
         need("free_bits_mode", options.free_bits_mode, whole, why)
+    if options.loss == "free_bits" and options.free_bits_mode != "total":
+        model = config.model
+        factorises = (model.posterior, model.prior, options.gradient) == (
+            "diagonal",
+            "standard_normal",
+            "plain",
+        )
+        why = (
+            "a KL that is a sum over dimensions: model.posterior = 'diagonal', model.prior = "
+            "'standard_normal' and objective.gradient = 'plain'; elsewhere take 'total'"
+        )
+        need("free_bits_mode", options.free_bits_mode, factorises, why)
     if options.bound == "iwae":
         several = "objective.num_samples above 1: with one sample it is the ELBO"
         need("bound", "iwae", options.num_samples > 1, several)

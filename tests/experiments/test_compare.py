@@ -10,7 +10,7 @@ from rich.console import Console
 from jvae.errors import UserError
 from jvae.experiments import compare as comparison
 from jvae.experiments import compare_report
-from jvae.experiments.methods import METHODS, Method, configure
+from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, configure
 from tests.experiments.conftest import tiny_config
 from tests.experiments.setting import execute, the_line
 
@@ -75,6 +75,24 @@ def test_each_method_is_a_sound_configuration(train):
         assert differs == (name != "vae")
 
 
+def test_floor_and_ceiling_leave_out_what_the_base_says_of_the_posterior(train):
+    from jvae.experiments.checks import check
+
+    base = tiny_config(
+        train,
+        training__aggressive=False,
+        model__posterior="vmf",
+        model__prior="uniform_sphere",
+        model__skip=True,
+        objective__kl_shape="cosine",
+        objective__kl_end=0.5,
+    )
+    for name in (FLOOR, CEILING, "cyclical"):
+        check(configure(base, name, 0))
+    assert configure(base, "vae", 0).objective.kl_end == 1
+    assert configure(base, "beta", 0).objective.kl_end == 0.5
+
+
 def test_unknown_methods_are_refused_before_anything_is_trained(train, tmp_path):
     with pytest.raises(UserError, match="'agressive' is unknown: did you mean 'aggressive'"):
         compare(tiny_config(train), ["agressive"], tmp_path / "runs")
@@ -100,6 +118,12 @@ def test_the_recommendation_takes_the_best_likelihood_among_methods_that_use_z()
     assert compare_report.recommendation(outcomes).startswith("Take anneal")
     assert compare_report.recommendation(outcomes[:2]).startswith("No method made z used")
     assert compare_report.recommendation(outcomes[:1]).startswith("No method but floor")
+
+    # A point posterior has neither a KL nor a verdict.
+    point = {"method": "mmd", "seed": 0, "folder": "", "results": {"rec": 1.0}, "history": []}
+    advice = compare_report.recommendation([*outcomes[:2], point])
+    assert advice.startswith("No method made z used with every seed. vae comes closest")
+    assert compare_report.recommendation([point]).startswith("No method was judged")
 
 
 def test_cells_give_the_spread_over_seeds():

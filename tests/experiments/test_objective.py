@@ -156,6 +156,8 @@ WHOLE = "it is of a whole batch"
     ("fields", "says"),
     [
         ({"mmd_kernel": "rbg"}, "did you mean 'rbf'"),
+        ({"loss": "free_bits", "model.prior": "vamp"}, "a sum over dimensions"),
+        ({"loss": "free_bits", "gradient": "stl"}, "elsewhere take 'total'"),
         ({"mi_weight": -0.1}, "at least 0"),
         ({"discriminator_size": 0}, "above 0"),
         ({"info_alpha": 1.5}, "at most 1"),

@@ -52,7 +52,7 @@ def run(config: ConfigDict, workdir: Path, stop_at: str = "never", shared=None) 
     """What was shown; stopped in mid-epoch or to its end."""
     terminal = StopAt(stop_at)
     try:
-        runner.run(config, workdir, Console(file=terminal, width=120), shared)
+        runner.run(config, workdir, Console(file=terminal, width=120), pretraining=shared)
     except Interrupted:
         assert stop_at != "never"
     return terminal.getvalue()
@@ -193,13 +193,15 @@ def test_what_follows_does_not_change_the_first_phase(train):
     first = pretraining_config(config)
     assert first.training.seed not in (0, pretraining_config(two_phases(train, training__seed=1)))
     assert never_weighs_kl(first) and not never_weighs_kl(config)
+    config.objective.info_alpha = 1.0
+    assert never_weighs_kl(config)
 
 
 def test_methods_with_the_same_pretraining_share_it(train, tmp_path, monkeypatch):
     folders = {}
 
-    def failing(config, folder, console, shared):
-        folders[folder.parent.name, config.training.seed] = shared
+    def failing(config, folder, console, pretraining):
+        folders[folder.parent.name, config.training.seed] = pretraining
         raise UserError("not trained here")
 
     monkeypatch.setattr(runner, "run", failing)

@@ -25,6 +25,11 @@ OPTIONS = {"planar": {"steps": 3}, "iaf": {"steps": 2, "hidden": 8}}
 KEYS = jax.random.split(jax.random.key(0), B)
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_in_any_order():
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def normal(*shape: int, scale: float = 1.0) -> jax.Array:
     return jnp.asarray(scale * RNG.normal(size=shape), jnp.float32)
 
@@ -101,13 +106,8 @@ def test_the_density_integrates_to_one_over_the_plane(name):
     assert np.abs(missed).max() < 1e-3
     density = np.exp(np.asarray(many.base.log_prob(jnp.float32(z)), np.float64) - log_det)
     np.testing.assert_allclose(density.sum() * 0.1**2, 1, atol=5e-3)
-    # And it is no Gaussian: the one with its moments lies elsewhere.
-    weight = density / density.sum()
-    mean = weight @ grid
-    covariance = (grid - mean).T @ (weight[:, None] * (grid - mean))
-    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (grid - mean).T)
-    gaussian = np.exp(-0.5 * np.sum(whitened**2, axis=0))
-    assert np.abs(weight - gaussian / gaussian.sum()).sum() > 0.02
+    # And it bends: an affine map has one determinant everywhere.
+    assert np.std(log_det[density > 1e-3]) > 0.03
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [3, 0, 4, 1, 2]])

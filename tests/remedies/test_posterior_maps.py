@@ -93,14 +93,14 @@ def test_a_step_measures_its_own_batch_with_its_new_parameters(fault, before):
     rate = max(MOMENTUM, 1 / (before + 1))
     state = create_state(params, optax.sgd(1.0), optax.sgd(1.0), aggressive=False)
 
-    def step(state, key, corpus, plan, row):
+    def step(state, key, corpus, plan, row, scheduled):
         new = jax.tree.map(lambda leaf: leaf, state.params)
         new["encoder"]["encoder"] = {"mean": 3 * state.params["encoder"]["encoder"]["mean"]}
         return state._replace(params=new, fault=state.fault._replace(term=jnp.int32(fault)))
 
     rows = []
     measured = with_measured(step, encoder, (3, 5), lambda r: rows.append(r) or r)
-    after = measured(state, jax.random.key(0), corpus, plan, jnp.int32(1))
+    after = measured(state, jax.random.key(0), corpus, plan, jnp.int32(1), {})
     assert rows, "rows are placed as the step places them"
     running = after.params["encoder"]["running"]
     if fault:
@@ -146,7 +146,7 @@ def test_diversity_shares_gamma_among_the_means_and_drops_variances():
 
 
 def test_a_step_without_measured_parameters_is_left_alone():
-    def step(state, key, corpus, plan, row):
+    def step(state, key, corpus, plan, row, scheduled):
         raise AssertionError
 
     assert with_measured(step, PLAIN, (3,), lambda rows: rows) is step
