@@ -113,15 +113,19 @@ def test_probe(finished, texts, jvae, tmp_path, monkeypatch):
     assert table[0].split()[1] == "1.000"
 
 
-def test_arithmetic(finished, trained, jvae):
+def test_arithmetic(finished, trained, jvae, monkeypatch):
     a, b, c = SENTENCES[:3]
     z = means(trained, [a, b, c])
-    expected = use.decode(
-        trained, (z[0] - z[1] + z[2])[None], use.Decoding(), key=jax.random.key(0)
-    )
-    assert jvae("arithmetic", finished.workdir, a, b, c) == expected
     (same,) = jvae("arithmetic", finished.workdir, a, a, c)
     assert same == use.decode(trained, z[2:], use.Decoding(), key=jax.random.key(0))[0]
+
+    # The tiny decoder says much the same for every z: what it is given is what counts.
+    def decode(run, latents, how, *, key):
+        np.testing.assert_allclose(latents, [z[0] - z[1] + z[2]], atol=1e-6)
+        return ["the answer"]
+
+    monkeypatch.setattr(use, "decode", decode)
+    assert jvae("arithmetic", finished.workdir, a, b, c) == ["the answer"]
 
 
 def test_impute(finished, jvae, tmp_path):
