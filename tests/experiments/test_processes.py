@@ -106,6 +106,7 @@ def test_two_processes_are_one_and_either_resumes_the_other(sentences, tmp_path)
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow  # a minute, most of it compilation
 def test_a_signal_to_one_process_stops_both_at_the_same_step(sentences, tmp_path):
     arguments = command(sentences, tmp_path / "run", SHORT, epochs=40)
     processes = start_two(arguments)

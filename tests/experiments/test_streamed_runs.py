@@ -57,14 +57,8 @@ def test_streamed_and_resident_are_one_run(settings, train, tmp_path, monkeypatc
     assert_same_run(run(train, tmp_path / "resumed", **settings, data__stream=True), whole)
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
-def test_on_several_devices_too(mode, train, tmp_path):
-    settings = {
-        "training__epochs": 1,
-        "training__max_batches": 3,
-        "training__num_devices": 2,
-        "training__parallel": mode,
-    }
+def test_on_several_devices_too(train, tmp_path):
+    settings = {"training__epochs": 1, "training__max_batches": 3, "training__num_devices": 2}
     whole = run(train, tmp_path / "resident", **settings)
     assert_same_run(run(train, tmp_path / "streamed", **settings, data__stream=True), whole)
 
