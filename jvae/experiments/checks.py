@@ -142,6 +142,8 @@ def check(config: ConfigDict) -> None:
         for field in fields:
             if not config[group][field] >= 0:
                 raise UserError(f"{group}.{field} = {config[group][field]} must be at least 0")
+    if training.seed >= 2**31:
+        raise UserError(f"training.seed = {training.seed} must be below 2**31 = {2**31}")
     for field in ("dropout_in", "dropout_out", "variance_dropout"):
         if not 0 <= model[field] < 1:
             raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")

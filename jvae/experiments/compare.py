@@ -48,8 +48,9 @@ def compare(
     from jvae.experiments.setup import make_workdir
 
     names = choose(methods)
-    for name in names:  # what a method cannot do is said before hours of training
-        check(configure(base, name, seeds[0]))
+    for seed in seeds:  # what a method cannot do is said before hours of training
+        for name in names:
+            check(configure(base, name, seed))
     make_workdir(workdir)
     outcomes = []
     for seed in seeds:

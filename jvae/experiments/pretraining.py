@@ -52,6 +52,7 @@ def pretraining_config(config: ConfigDict) -> ConfigDict:
     first.objective.update({"kl_schedule": "constant", "kl_end": 0.0})
     if first.model.prior != "uniform_sphere":
         first.model.prior = "standard_normal"  # without a KL no prior learns
+    first.model.refine_steps = 0  # its steps raise the ELBO, KL and all
     # Another seed, so that no key is used twice in one run.
     seed = np.random.SeedSequence(config.training.seed, spawn_key=(1,)).generate_state(1)[0]
     first.training.update(

@@ -35,6 +35,13 @@ def two_phases(train: Path, **overrides) -> ConfigDict:
     return tiny_config(train, **fields | overrides)
 
 
+def test_the_first_phase_does_not_refine(train):
+    # Refinement raises the ELBO at weight 1: it would pull an autoencoder's posteriors together.
+    config = two_phases(train, model__refine_steps=3)
+    assert pretraining_config(config).model.refine_steps == 0
+    assert pretraining_key(config) == pretraining_key(two_phases(train))
+
+
 class StopAt(io.StringIO):
     """A terminal that sends SIGTERM when it is shown a line that begins with certain words."""
 
