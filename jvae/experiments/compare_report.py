@@ -120,15 +120,18 @@ def verdicts(runs: Sequence[Outcome]) -> str:
 def recommendation(outcomes: Sequence[Outcome]) -> str:
     """Which method to take, and why: the lowest IW-NLL among those that use z with every seed."""
     groups = by_method(outcomes)
-    judged = {name: runs for name, runs in groups.items() if name not in (FLOOR, CEILING)}
-    used = {name: runs for name, runs in judged.items() if verdicts(runs) == "used"}
-    if not judged:
+    others = {name: runs for name, runs in groups.items() if name not in (FLOOR, CEILING)}
+    if not others:
         return "No method but floor and ceiling finished: there is nothing to recommend."
+    # Without a KL (a point posterior) or MI (a flow) there is no verdict.
+    judged = {name: runs for name, runs in others.items() if any(verdicts([r]) for r in runs)}
+    if not judged:
+        return (
+            "No method was judged: those that finished have no KL or no MI. Read IW-NLL, rec and "
+            "samples."
+        )
+    used = {name: runs for name, runs in judged.items() if verdicts(runs) == "used"}
     if not used:
-        # A point posterior has no KL, and no verdict either.
-        judged = {name: runs for name, runs in judged.items() if "kl" in runs[0]["results"]}
-        if not judged:
-            return "No method was judged: those that finished have no KL. Read rec and samples."
         best = max(judged, key=lambda name: _mean(judged[name], "kl"))
         return (
             f"No method made z used with every seed. {best} comes closest, with a KL of "

@@ -36,6 +36,15 @@ _WITHOUT_POSTERIOR = {
     "model.skip": False,
     "objective.kl_shape": "linear",
     "objective.gradient": "plain",
+    "objective.loss": "elbo",
+    "objective.rate_control": "",
+    "objective.bound": "elbo",
+    "objective.bow_weight": 0.0,
+    "objective.info_alpha": 0.0,
+    "objective.info_lambda": 1.0,
+    "objective.mi_weight": 0.0,
+    "objective.adversarial_weight": 0.0,
+    "model.denoise": "",
 }
 FLOOR, CEILING = "lm", "ae"  # what the others are to be seen between
 METHODS: dict[str, Method] = {

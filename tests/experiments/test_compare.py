@@ -10,6 +10,7 @@ from rich.console import Console
 from jvae.errors import UserError
 from jvae.experiments import compare as comparison
 from jvae.experiments import compare_report
+from jvae.experiments.checks import check
 from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, configure
 from tests.experiments.conftest import tiny_config
 from tests.experiments.setting import execute, the_line
@@ -64,8 +65,6 @@ def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
 
 
 def test_each_method_is_a_sound_configuration(train):
-    from jvae.experiments.checks import check
-
     base = tiny_config(train, training__aggressive=False)
     for name in METHODS:
         config = configure(base, name, 7)
@@ -76,8 +75,6 @@ def test_each_method_is_a_sound_configuration(train):
 
 
 def test_floor_and_ceiling_leave_out_what_the_base_says_of_the_posterior(train):
-    from jvae.experiments.checks import check
-
     base = tiny_config(
         train,
         training__aggressive=False,
@@ -97,6 +94,22 @@ def test_unknown_methods_are_refused_before_anything_is_trained(train, tmp_path)
     with pytest.raises(UserError, match="'agressive' is unknown: did you mean 'aggressive'"):
         compare(tiny_config(train), ["agressive"], tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_every_seed_is_checked_before_anything_is_trained(train, tmp_path):
+    with pytest.raises(UserError, match="training.seed = -1 must be at least 0"):
+        comparison.compare(tiny_config(train), ["vae"], [0, -1], tmp_path / "runs", Console())
+    with pytest.raises(UserError, match="must be below 2"):
+        comparison.compare(tiny_config(train), ["vae"], [2**31], tmp_path / "runs", Console())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_floor_and_ceiling_leave_out_the_remedies_of_the_base(train):
+    base = tiny_config(train, training__aggressive=False, objective__loss="free_bits")
+    base.objective.update({"bow_weight": 1.0, "mi_weight": 0.5, "info_alpha": 0.5})
+    base.model.denoise = "drop"
+    for name in (FLOOR, CEILING):
+        check(configure(base, name, 0))
 
 
 def test_the_recommendation_takes_the_best_likelihood_among_methods_that_use_z():
@@ -124,6 +137,12 @@ def test_the_recommendation_takes_the_best_likelihood_among_methods_that_use_z()
     advice = compare_report.recommendation([*outcomes[:2], point])
     assert advice.startswith("No method made z used with every seed. vae comes closest")
     assert compare_report.recommendation([point]).startswith("No method was judged")
+    # A flow has a KL, but neither MI nor a verdict: it is not said to leave z unused.
+    flow = outcome("vae", kl=5.0)
+    del flow["results"]["verdict"]
+    assert compare_report.recommendation([flow]).startswith("No method was judged")
+    advice = compare_report.recommendation([outcomes[2], point, flow])
+    assert advice.startswith("Take anneal: of 1 methods 1 make z used")
 
 
 def test_cells_give_the_spread_over_seeds():
