@@ -90,7 +90,7 @@ class TextVAE(TransformerMixin, BaseEstimator):
           UserError: a sentence without a token.
         """
         trained = self._fitted()
-        # The mean needs no noise: any key gives the same.
+        # The mean needs no noise, but for a refined posterior's: one key for all.
         return np.asarray(use.encode(trained, list(X), key=jax.random.key(0)).mean)
 
     def inverse_transform(self, X: np.ndarray) -> list[str]:

@@ -17,7 +17,7 @@ from jvae.evaluation.evaluate import SplitBatches
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import Generated, beam_search, greedy, linear, sample, spherical
 from jvae.random import Stream, stream
-from jvae.types import Array, Key, Params
+from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE, Decoder
 
 BATCH_SIZE = 64
@@ -68,7 +68,12 @@ def _decoder(decoder: Decoder, how: Decoding) -> Callable[[Params, Array, Key], 
 
 @lru_cache(maxsize=32)
 def _encoder(model: VAE) -> Callable[..., Encoded]:
-    return jax.jit(partial(corpus.encode, model))
+    def encode(params: Params, batch: Batch, *, key: Key) -> Encoded:
+        if model.refine is not None:  # its noise reaches the mean: equal sentences stay equal
+            batch = batch._replace(index=jnp.zeros_like(batch.index))
+        return corpus.encode(model, params, batch, key=key)
+
+    return jax.jit(encode)
 
 
 def decode(run: TrainedRun, z: np.ndarray, how: Decoding, *, key: Key) -> list[str]:
