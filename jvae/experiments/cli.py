@@ -33,6 +33,13 @@ def _natural(text: str) -> int:
     return number
 
 
+def _seed(text: str) -> int:
+    number = _natural(text)
+    if number >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text} must be below 2**63")
+    return number
+
+
 def _folds(text: str) -> int:
     number = int(text)
     if number < 2:
@@ -55,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, act: Callable[[argparse.Namespace], None], text: str) -> Any:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("run", type=Path, help="run directory")
-        sub.add_argument("--seed", type=_natural, default=0, help="of all randomness (default 0)")
+        sub.add_argument("--seed", type=_seed, default=0, help="of all randomness (default 0)")
         sub.set_defaults(act=act)
         return sub
 

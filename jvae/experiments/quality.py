@@ -55,7 +55,6 @@ _TAKEN = {
         "warm_epochs",
         "decay",
         "max_decays",
-        "num_devices",
         "memory_gb",
         "log_seconds",
     ),
