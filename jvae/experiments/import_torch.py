@@ -134,7 +134,7 @@ def import_arrays(
     model = make_model(config, tokenizer.vocab_size)
     # Their whole training counts as one epoch: the commands ask for a finished one.
     state = initial_state(config, model)._replace(
-        params=jax.tree.map(jnp.asarray, params), epoch=jnp.int32(1), best_epoch=jnp.int32(1)
+        params=jax.tree.map(jnp.asarray, params), best_epoch=jnp.int32(1)
     )
     make_workdir(workdir)
     write_atomically(workdir / TOKENIZER, tokenizer.to_json())
