@@ -185,7 +185,10 @@ def open_run(
     checkpoints = checkpoint.open_checkpoints(workdir)
     stored = checkpoint.load_meta(checkpoints)
     if stored is not None:
-        refuse_difference(workdir, difference(stored["config"], config.to_dict()))
+        # A run older than a field was one with its default, as `load_config` has it.
+        fields = default_config().to_dict().items()
+        old = {group: values | stored["config"].get(group, {}) for group, values in fields}
+        refuse_difference(workdir, difference(stored["config"] | old, config.to_dict()))
     return checkpoints, stored
 
 

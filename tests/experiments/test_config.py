@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 import jvae.experiments
 from jvae.decoders import CNN_SIZES
 from jvae.errors import UserError
+from jvae.experiments import setup
 from jvae.experiments.building import (
     make_control,
     make_inner_loop,
@@ -126,6 +127,18 @@ def test_a_field_of_another_version_is_named():
     del old["model"]["prior"]
     assert difference(old, new) == "model.prior was None and is now 'standard_normal'"
     assert difference(new, new) is None
+
+
+def test_a_run_older_than_a_field_had_its_default(tmp_path, monkeypatch):
+    stored = default_config().to_dict()
+    del stored["objective"]["info_alpha"]
+    monkeypatch.setattr(setup.checkpoint, "open_checkpoints", lambda workdir: None)
+    monkeypatch.setattr(setup.checkpoint, "load_meta", lambda checkpoints: {"config": stored})
+    config = default_config()
+    assert setup.open_run(config, tmp_path)[1] == {"config": stored}
+    config.objective.info_alpha = 0.5
+    with pytest.raises(UserError, match="objective.info_alpha was 0.0 and is now 0.5"):
+        setup.open_run(config, tmp_path)
 
 
 def test_what_decides_the_phase_is_not_free():
