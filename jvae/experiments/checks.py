@@ -142,6 +142,8 @@ def check(config: ConfigDict) -> None:
         for field in fields:
             if not config[group][field] >= 0:
                 raise UserError(f"{group}.{field} = {config[group][field]} must be at least 0")
+    if not 0 < objective.kl_ramp <= 1:
+        raise UserError(f"objective.kl_ramp = {objective.kl_ramp} must be above 0 and at most 1")
     if training.seed >= 2**31:
         raise UserError(f"training.seed = {training.seed} must be below 2**31 = {2**31}")
     for field in ("dropout_in", "dropout_out", "variance_dropout"):
@@ -175,6 +177,8 @@ def check(config: ConfigDict) -> None:
             f"model.encoder to pretrain, not {model.mode!r} and {model.encoder!r}"
         )
     _check_refinement(config)
+    if model.encoder == "none" and model.mode != "lm":
+        raise UserError(f"model.encoder = 'none' needs model.mode = 'lm', not {model.mode!r}")
     if training.memory_gb and training.parallel == "pmap":
         raise UserError("training.memory_gb needs training.parallel = 'jit', not 'pmap'")
     if training.vocab_shards > 1 and training.parallel == "pmap":

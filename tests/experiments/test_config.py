@@ -260,6 +260,9 @@ def test_a_language_model_has_no_latent():
         ("model.dropout_in", 1.0, "below 1"),
         ("model.dropout_out", -0.1, "at least 0"),
         ("model.word_dropout", 1.1, "from 0 to 1"),
+        ("model.encoder", "none", "needs model.mode = 'lm'"),
+        ("objective.kl_ramp", 0.0, "above 0"),
+        ("training.seed", 2**31, "below 2**31"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(field, value, says):
