@@ -139,3 +139,20 @@ def test_a_language_vae_is_differentiated_through_its_steps():
     (_, again), finite = run(params, other)
     np.testing.assert_allclose(again[1:], elbos[:2][::-1], rtol=1e-5)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(finite))
+
+
+def test_equal_sentences_have_equal_means_wherever_they_stand():
+    from jvae.experiments import use
+    from jvae.experiments.building import make_model
+    from jvae.experiments.config import default_config
+    from jvae.types import Batch
+
+    config = default_config()
+    config.model.update({"latent_size": 3, "embed_size": 4, "hidden_size": 5, "init_scale": 0.5})
+    config.model.refine_steps = 2
+    model, key = make_model(config, 9), jax.random.key(0)
+    tokens = jnp.array([[1, 5, 6, 2]] * 2)
+    batch = Batch(tokens, jnp.array([3, 3]), jnp.arange(2), jnp.ones(2))
+    params = jvae.init(model, batch, key=key)
+    mean = use._encoder(model)(params, batch, key=key).mean
+    assert jnp.array_equal(mean[0], mean[1])
