@@ -1,0 +1,268 @@
+"""What each subcommand of `jvae` does with its parsed arguments."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jvae.errors import UserError
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    from jvae.experiments.process import prepare_process
+    from jvae.experiments.setup import load_run
+
+    prepare_process()
+    return load_run(arguments.run)
+
+
+def _key(arguments: argparse.Namespace) -> Any:
+    import jax
+
+    return jax.random.key(arguments.seed)
+
+
+def _small_seed(arguments: argparse.Namespace) -> int:
+    return arguments.seed % 2**32  # scikit-learn takes no larger one
+
+
+def _how(arguments: argparse.Namespace) -> Any:
+    from jvae.experiments.use import Decoding
+
+    if arguments.temperature <= 0:
+        raise UserError(
+            f"--temperature={arguments.temperature} must be above 0; greedy is its limit"
+        )
+    if not 0 < arguments.top_p <= 1:
+        raise UserError(f"--top-p={arguments.top_p} must be above 0 and at most 1")
+    return Decoding(
+        strategy=arguments.strategy,
+        max_length=arguments.max_length,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        beam_size=arguments.beam_size,
+        allow_unk=not arguments.no_unk,
+    )
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    """What a file holds, and its name in messages."""
+    from jvae.data.files import read_bytes
+
+    if str(path) == "-":
+        return sys.stdin.buffer.read(), "standard input"
+    return read_bytes(path), str(path)
+
+
+def _rows(path: Path, label: bool) -> Any:
+    from jvae.data.files import parse
+
+    data, name = _read(path)
+    return parse(data, name, label=label)
+
+
+def _sentences(path: Path) -> list[str]:
+    from jvae.data.files import decode
+
+    data, name = _read(path)
+    text = decode(data, name)
+    sentences = [line.strip(" \t\r") for line in text.removesuffix("\n").split("\n")]
+    # Skipping a blank line would shift all that follows against the file.
+    for number, sentence in enumerate(sentences, start=1):
+        if not sentence.strip():
+            raise UserError(f"{name}: line {number} is blank; every line must be a sentence")
+    return sentences
+
+
+def _print_all(sentences: list[str]) -> None:
+    for sentence in sentences:
+        print(sentence)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Prints the table of numbers, sentences and pictures of one split."""
+    from rich.console import Console
+
+    from jvae.evaluation.evaluate import make_programs
+    from jvae.experiments.memory import fit_evaluation, forecast, measured
+    from jvae.experiments.runner import evaluate_run
+    from jvae.experiments.setup import encode_corpus, load_data_corpus
+    from jvae.training.logs import read_metrics
+    from jvae.training.parallel import MODES, choose_devices
+
+    run = _load(arguments)
+    with run.config.unlocked():
+        if arguments.iw_samples:
+            run.config.evaluation.iw_samples = arguments.iw_samples
+        if arguments.iw_sentences is not None:
+            run.config.evaluation.iw_sentences = arguments.iw_sentences
+        if arguments.iw_tolerance is not None:
+            run.config.evaluation.iw_tolerance = arguments.iw_tolerance
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    parallel = MODES["jit"](choose_devices(None), 1)
+    programs = make_programs(run.model, parallel.compile_evaluation, parallel.shard)
+    console = Console()
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    params = parallel.replicate(run.params)
+    fitted = fit_evaluation(run.config, programs, params, data, parallel, run.tokenizer.vocab_size)
+    predicted = forecast(fitted.needs, parallel, say)
+    evaluate_run(
+        run,
+        programs,
+        data,
+        parallel,
+        read_metrics(run.workdir),
+        console,
+        fitted.iw_chunk,
+        arguments.split,
+    )
+    say(measured(predicted))
+
+
+def quality(arguments: argparse.Namespace) -> None:
+    """Judges samples and reconstructions as text."""
+    from rich.console import Console
+
+    from jvae.experiments.quality import QUALITY, measure, print_table
+    from jvae.experiments.report import save_results
+    from jvae.experiments.setup import encode_corpus, load_data_corpus
+
+    run, how = _load(arguments), _how(arguments)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    console = Console()
+    results = measure(
+        run,
+        data,
+        how,
+        number=arguments.number,
+        reconstruction=arguments.reconstruction,
+        seed=arguments.seed,
+        say=partial(console.print, highlight=False, markup=False, soft_wrap=True),
+    )
+    print_table(console, f"{data.corpus.name}, epoch {run.epoch}", results)
+    save_results(run.workdir, results, QUALITY)
+
+
+def sample(arguments: argparse.Namespace) -> None:
+    """Prints sentences from the prior."""
+    from jvae.experiments.use import sample_prior
+
+    run, how = _load(arguments), _how(arguments)
+    _print_all(sample_prior(run, arguments.number, how, key=_key(arguments)))
+
+
+def reconstruct(arguments: argparse.Namespace) -> None:
+    """Prints each sentence of a file, decoded again."""
+    from jvae.experiments import use
+
+    run, how = _load(arguments), _how(arguments)
+    _print_all(use.reconstruct(run, _sentences(arguments.file), how, key=_key(arguments)))
+
+
+def interpolate(arguments: argparse.Namespace) -> None:
+    """Prints the sentences between two."""
+    from jvae.experiments import use
+
+    run, how = _load(arguments), _how(arguments)
+    _print_all(
+        use.interpolate(
+            run,
+            arguments.first,
+            arguments.second,
+            arguments.steps,
+            how,
+            key=_key(arguments),
+            path=arguments.path,
+        )
+    )
+
+
+def encode(arguments: argparse.Namespace) -> None:
+    """Writes posterior means and variances of a file's sentences."""
+    import numpy as np
+
+    from jvae.experiments import use
+
+    run, sentences = _load(arguments), _sentences(arguments.file)
+    terms = use.encode(run, sentences, key=_key(arguments))
+    try:
+        with open(arguments.output, "wb") as file:
+            np.savez(file, mean=terms.mean, log_var=terms.log_var, sentences=np.asarray(sentences))
+    except OSError as error:
+        raise UserError(f"cannot write {arguments.output}: {error.strerror}") from error
+    print(f"{arguments.output}: mean and log_var {list(terms.mean.shape)}, sentences")
+
+
+def import_torch(arguments: argparse.Namespace) -> None:
+    """Makes a run directory from a PyTorch checkpoint."""
+    from jvae.experiments.import_torch import import_arrays, read_state_dict
+    from jvae.experiments.process import prepare_process
+
+    arrays = read_state_dict(arguments.checkpoint)
+    prepare_process()
+    sizes = import_arrays(
+        arrays,
+        arguments.run,
+        train=arguments.train,
+        valid=arguments.valid,
+        test=arguments.test,
+        label=arguments.label,
+        vocabulary=arguments.vocabulary,
+    )
+    print(f"{arguments.run}: " + ", ".join(f"{n} {s:,}" for n, s in sizes._asdict().items()))
+
+
+def arithmetic(arguments: argparse.Namespace) -> None:
+    """Prints the sentence at A - B + C."""
+    from jvae.experiments import use
+
+    run, how = _load(arguments), _how(arguments)
+    minus = (arguments.a, arguments.b)
+    print(use.arithmetic(run, minus, arguments.c, how, key=_key(arguments)))
+
+
+def neighbours(arguments: argparse.Namespace) -> None:
+    """Prints the sentences of a file nearest to those given."""
+    from jvae.experiments import downstream
+
+    run, sentences = _load(arguments), _sentences(arguments.file)
+    queries, number, metric = arguments.queries, arguments.number, arguments.metric
+    _print_all(downstream.neighbours(run, sentences, queries, number, metric, key=_key(arguments)))
+
+
+def cluster(arguments: argparse.Namespace) -> None:
+    """Prints the clusters of a file's sentences."""
+    from jvae.experiments import downstream
+
+    rows = _rows(arguments.file, arguments.label)
+    number, typical, seed = arguments.clusters, arguments.number, _small_seed(arguments)
+    found = downstream.cluster(
+        _load(arguments), rows, number, typical, seed=seed, key=_key(arguments)
+    )
+    _print_all(found)
+
+
+def probe(arguments: argparse.Namespace) -> None:
+    """Prints how well posterior means tell the labels of a file."""
+    from jvae.experiments import downstream
+
+    train = _rows(arguments.file, True)
+    test = _rows(arguments.test, True) if arguments.test else None
+    folds, seed = arguments.folds, _small_seed(arguments)
+    _print_all(
+        downstream.probe(_load(arguments), train, test, folds, seed=seed, key=_key(arguments))
+    )
+
+
+def impute(arguments: argparse.Namespace) -> None:
+    """Prints the sentences of a file with their blanks filled."""
+    from jvae.experiments.downstream import filled_lines
+    from jvae.experiments.impute import Search
+    from jvae.experiments.impute import impute as fill
+
+    run, sentences = _load(arguments), _sentences(arguments.file)
+    search = Search(arguments.draws, arguments.beam_size, arguments.rounds, arguments.samples)
+    found = fill(run, sentences, search, key=_key(arguments))
+    _print_all(filled_lines(found, arguments.number))
