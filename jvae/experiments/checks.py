@@ -25,6 +25,8 @@ from jvae.remedies import (
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
 
+MOST_KAPPA = 1e4  # the memory of its normalising constant grows with it
+
 
 def _choose(table: dict[str, Any], name: str, field: str) -> Any:
     if name in table:
@@ -142,6 +144,13 @@ def check(config: ConfigDict) -> None:
         for field in fields:
             if not config[group][field] >= 0:
                 raise UserError(f"{group}.{field} = {config[group][field]} must be at least 0")
+    if not 0 < training.decay <= 1:
+        raise UserError(f"training.decay = {training.decay} must be above 0 and at most 1")
+    if model.vmf_kappa > MOST_KAPPA:
+        raise UserError(
+            f"model.vmf_kappa = {model.vmf_kappa} must be at most {MOST_KAPPA}: above, directions "
+            "are all but fixed"
+        )
     if not 0 < objective.kl_ramp <= 1:
         raise UserError(f"objective.kl_ramp = {objective.kl_ramp} must be above 0 and at most 1")
     if training.seed >= 2**31:

@@ -81,7 +81,8 @@ def _outcome(
     try:
         if not is_finished(folder, config):
             folder.mkdir(parents=True, exist_ok=True)
-            console.print(f"{name}, seed {seed}: {METHODS[name].about}", highlight=False)
+            about = f"{name}, seed {seed}: {METHODS[name].about}"
+            console.print(about, highlight=False, soft_wrap=True)
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
                 run(config, folder, Console(file=shown, width=120), pretraining=pretraining)
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))

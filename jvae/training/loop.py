@@ -2,6 +2,7 @@
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -74,6 +75,9 @@ class Job(NamedTuple):
 def _signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of dying of them."""
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # Python hands signals to the main thread, and lets it alone ask for them
+        return
     previous = {}
     for signum in (signal.SIGINT, signal.SIGTERM):
         previous[signum] = signal.signal(signum, lambda number, frame: received.append(number))

@@ -247,6 +247,8 @@ def test_a_language_model_has_no_latent():
         ("objective.num_samples", 0, "above 0"),
         ("objective.kl_epochs", 0.0, "above 0"),
         ("training.batch_size", 0, "above 0"),
+        ("training.decay", -1.0, "above 0 and at most 1"),
+        ("model.vmf_kappa", 1e9, "at most 10000"),
         ("training.epochs", 0, "above 0"),
         ("training.learning_rate", -1.0, "above 0"),
         ("training.clip_norm", float("nan"), "above 0"),
