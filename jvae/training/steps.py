@@ -285,10 +285,9 @@ def make_step(
         if adversary is not None:
             own = scaled(sums.adversary, 1 / sums.sentences)
             good = good._replace(adversary=adversary.update(state.adversary, own))
-        # Not only the model: a discriminator that is lost would fail the next step.
-        term = _fault(
-            sums, norm + optax.tree.norm(sums.adversary) if adversary is not None else norm
-        )
+        if adversary is not None:  # a discriminator that is lost would fail the next step
+            norm += optax.tree.norm(sums.adversary)
+        term = _fault(sums, norm)
         bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), row))
         return _keep_if(term == 0, good, bad)
 
