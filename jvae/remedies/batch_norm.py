@@ -7,8 +7,10 @@ from jvae.distributions import DiagonalGaussian
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import Encoder
 
-# The values of PyTorch's BatchNorm1d, which the source uses.
-EPSILON, MOMENTUM = 1e-5, 0.1
+MOMENTUM = 0.1  # that of PyTorch's BatchNorm1d, which the source uses
+# Its 1e-5 is above the variance that small initial weights give the means: they then shrink below
+# it, and the KL with them (BUILD_NOTES, "Deviations from papers").
+EPSILON = 1e-12
 
 
 def batch_norm(encoder: Encoder, *, gamma: float, latent_size: int) -> Encoder:
