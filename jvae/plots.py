@@ -172,7 +172,8 @@ def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: P
     """Reconstruction against KL, a point a run; on a dashed line the ELBO is the same.
 
     Args:
-      points: method -> (KL, rec) of each run, nats per sentence.
+      points: method -> (KL, rec) of each run, nats per sentence; a method without runs keeps its
+        place among the colours, which are those of `method_curves`.
       path: of the PNG.
 
     Source: Alemi et al. 2018, Fixing a Broken ELBO, figure 1.
@@ -181,6 +182,8 @@ def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: P
     ax = figure.subplots()
     rates = [kl for runs in points.values() for kl, _ in runs]
     for number, (name, runs) in enumerate(points.items()):
+        if not runs:
+            continue
         colour, marker = COLOURS[number % len(COLOURS)], "os^D"[number // len(COLOURS) % 4]
         ax.scatter(*zip(*runs, strict=True), s=40, c=colour, marker=marker, label=name, zorder=2)
     span = np.array([0.0, 1.1 * max([*rates, 1.0])])

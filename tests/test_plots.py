@@ -35,7 +35,7 @@ PICTURES = {
     "map of a collapsed model": lambda path: plots.latent_map(np.zeros((20, 3)), path),
     "map of one dimension": lambda path: plots.latent_map(MEANS[:, :1], path),
     "rate and distortion": lambda path: plots.rate_distortion(
-        {"vae": [(0.1, 36.0), (0.2, 35.9)], "aggressive": [(2.0, 34.5)]}, path
+        {"ae": [], "vae": [(0.1, 36.0), (0.2, 35.9)], "aggressive": [(2.0, 34.5)]}, path
     ),
     "methods": lambda path: plots.method_curves({"a": _history(4), "lm": [{"epoch": 1}]}, path),
     "kl over training": lambda path: plots.kl_heat_map(

@@ -180,11 +180,11 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     pictures = workdir / "plots"
     pictures.mkdir(exist_ok=True)
     histories = {name: runs[0]["history"] for name, runs in groups.items()}
-    plots.method_curves(histories, pictures / "curves.png")
+    bounded = {name: _of_bound(runs[0]) for name, runs in groups.items()}
+    plots.method_curves(bounded, pictures / "curves.png")
     points = {
-        name: [(run["results"]["kl"], run["results"]["rec"]) for run in runs]
+        name: [(x["kl"], x["rec"]) for x in (run["results"] for run in runs) if "kl" in x]
         for name, runs in groups.items()
-        if all("kl" in run["results"] for run in runs)
     }
     plots.rate_distortion(points, pictures / "rate_distortion.png")
     shown = {"Rate and distortion": "rate_distortion.png", "Over training": "curves.png"}
@@ -195,6 +195,13 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     write_atomically(workdir / PAGE, _page(groups, failures, advice, pictures, shown))
     save_results(workdir, {"runs": list(outcomes), "recommendation": advice}, TABLE)
     console.print(f"everything is in {workdir}: open {PAGE}", highlight=False, soft_wrap=True)
+
+
+def _of_bound(outcome: Outcome) -> list[dict[str, Any]]:
+    """A history; of a point posterior the active units alone, as its logged ELBO is no bound."""
+    if "kl" in outcome["results"]:
+        return list(outcome["history"])
+    return [{key: record.get(key) for key in ("epoch", "au")} for record in outcome["history"]]
 
 
 def _page(
