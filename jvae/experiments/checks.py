@@ -180,10 +180,10 @@ def check(config: ConfigDict) -> None:
         raise UserError("model.prior = 'vamp' needs a model.encoder that reads embeddings: 'lstm'")
     _check_posterior(config)
     _check_posterior_map(config)
-    if training.pretrain_epochs and (model.mode != "vae" or model.encoder == "none"):
+    if training.pretrain_epochs and model.mode != "vae":
         raise UserError(
-            f"training.pretrain_epochs = {training.pretrain_epochs} needs model.mode = 'vae' and a "
-            f"model.encoder to pretrain, not {model.mode!r} and {model.encoder!r}"
+            f"training.pretrain_epochs = {training.pretrain_epochs} needs model.mode = 'vae', not "
+            f"{model.mode!r}"
         )
     _check_refinement(config)
     if model.encoder == "none" and model.mode != "lm":
