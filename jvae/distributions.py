@@ -101,9 +101,15 @@ def _gaussian_kl(q: DiagonalGaussian, p: DiagonalGaussian) -> Array:
     return 0.5 * (jnp.expm1(log_ratio) - log_ratio + squared)
 
 
+# Posterior families that are point masses: without a density.
+POINTS: set[type] = {Delta}
+
 # (posterior family, prior family) -> closed form per dimension. Pairs without an entry are
 # estimated from the posterior sample (`jvae.elbo`).
 ANALYTIC_KL: dict[tuple[type, type], Callable[[Any, Any], Array]] = {
     (DiagonalGaussian, DiagonalGaussian): _gaussian_kl,
     (Delta, DiagonalGaussian): lambda q, p: jnp.zeros_like(q.mean),
 }
+
+# The same pairs -> by name, `[B]`, what training takes in place of the KL.
+SURROGATE_KL: dict[tuple[type, type], Callable[[Any, Any], dict[str, Array]]] = {}

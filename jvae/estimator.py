@@ -22,6 +22,7 @@ from jvae.experiments import text, use
 from jvae.experiments.command import flag_error
 from jvae.experiments.runner import run
 from jvae.experiments.setup import RESULTS, TrainedRun, fingerprint, load_run, make_workdir
+from jvae.posteriors import OF_TOKENS
 from jvae.training.logs import write_atomically
 
 
@@ -97,9 +98,11 @@ class TextVAE(TransformerMixin, BaseEstimator):
         """The greedily decoded sentences of latent vectors `[N, L]`.
 
         Raises:
-          UserError: they have another size.
+          UserError: they have another size, or the run's latents are sets.
         """
         trained, z = self._fitted(), np.asarray(X, np.float32)
+        if trained.config.model.posterior in OF_TOKENS:
+            raise UserError(f"{trained.workdir} decodes sets of vectors, not one for a sentence")
         size = trained.model.latent_size
         if z.ndim != 2 or z.shape[1] != size:
             raise UserError(f"latent vectors of shape {list(z.shape)}: this run has [N, {size}]")

@@ -20,6 +20,7 @@ CURVES: tuple[tuple[str, dict[str, str]], ...] = (
     ("nats per sentence", {"elbo": "-ELBO", "rec": "reconstruction"}),
     ("nats per sentence", {"kl": "KL", "mi": "mutual information"}),
     ("active units", {"au": "active units"}),
+    ("vectors of a sentence", {"vectors": "vectors of a sentence"}),
     ("KL weight", {"kl_weight": "KL weight"}),
 )
 
@@ -31,8 +32,8 @@ def training_curves(history: Sequence[Mapping[str, Any]], path: PathLike) -> Non
 
     Args:
       history: one dictionary an epoch: `epoch`, and any of `elbo`, `rec`, `kl`, `mi` (nats per
-        sentence), `au` (units), `kl_weight`, `aggressive` (bool; such epochs are shaded). What an
-        epoch lacks is left out.
+        sentence), `au` (units), `vectors`, `kl_weight`, `aggressive` (bool; such epochs are
+        shaded). What an epoch lacks is left out.
       path: of the PNG.
     """
     panels = [(unit, names) for unit, names in CURVES if any(_has(history, key) for key in names)]

@@ -1,8 +1,9 @@
 """Latent values that are sets of vectors with weights: a mixture, as attention reads it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jvae.types import Array
 
@@ -26,9 +27,21 @@ class VectorSet(NamedTuple):
     @property
     def present(self) -> Array:
         """`[B, K]` bool."""
-        return self.log_weights > -jnp.inf
+        return self.log_weights != -jnp.inf
 
     @property
-    def count(self) -> Array:
+    def count(self) -> Array:  # type: ignore[override]  # not tuple.count
         """`[B]`: vectors that are there, float."""
         return jnp.sum(self.present, axis=-1, dtype=self.vectors.dtype)
+
+
+def widened(some: VectorSet, size: int) -> VectorSet:
+    """The same sets with absent rows added until there are `size`, as NumPy arrays."""
+
+    def filled(rows: Array, value: float) -> Any:
+        missing = size - rows.shape[1]
+        widths = [(0, 0), (0, missing)] + [(0, 0)] * (rows.ndim - 2)
+        return np.pad(np.asarray(rows), widths, constant_values=value)
+
+    log_vars = None if some.log_vars is None else filled(some.log_vars, 0)
+    return VectorSet(filled(some.vectors, 0), filled(some.log_weights, -np.inf), log_vars)

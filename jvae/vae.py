@@ -35,7 +35,8 @@ class Decoder(NamedTuple):
     Attributes:
       init: `(key, z [B, L], batch) -> params`.
       log_prob: `(params, z [B, L], batch, *, key, train) -> [B]`, nats per sentence. Map it over
-        samples with `jax.vmap`: what does not depend on z is then computed once.
+        samples with `jax.vmap`: what does not depend on z is then computed once. Of some decoders z
+        is a tree of arrays, `jvae.sets.VectorSet`.
       start: `(params, z [B, L]) -> carry`: the state before the first token.
       step: `(params, carry, token [B]) -> (carry, logits [B, V])`: reads a token, predicts the
         next.

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jvae.distributions import draw
+from jvae.distributions import SURROGATE_KL, draw
 from jvae.objectives import importance_weights, kl_divergence
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, example_keys, stream
+from jvae.sets import VectorSet, widened
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
@@ -20,15 +21,19 @@ class Encoded(NamedTuple):
 
     Attributes:
       kl: `[N, L]` per dimension, or `[N, 1]` where it does not factorise or is estimated.
-      mean: `[N, L]`, of the posterior.
-      log_var: `[N, L]`.
-      z: `[N, L]`, the sample.
+      mean: `[N, L]`, of the posterior; of a set of vectors their weighted mean.
+      log_var: `[N, L]`; `[N, 0]` of a set.
+      z: `[N, L]`, the sample, or a set of vectors.
+      centre: what stands for the posterior where nothing shall be random: the mean, or a set.
+      surrogate: by name, `[N]`, what training takes in place of the KL; often nothing.
     """
 
     kl: Array
     mean: Array
     log_var: Array
-    z: Array
+    z: Any
+    centre: Any
+    surrogate: dict[str, Array]
 
 
 class PosteriorTerms(NamedTuple):
@@ -36,14 +41,16 @@ class PosteriorTerms(NamedTuple):
 
     Attributes:
       rec: `[N]`, `-log p(x | z)`, nats per sentence.
-      kl, mean, log_var, z: see `Encoded`.
+      kl, mean, log_var, z, centre, surrogate: see `Encoded`.
     """
 
     rec: Array
     kl: Array
     mean: Array
     log_var: Array
-    z: Array
+    z: Any
+    centre: Any
+    surrogate: dict[str, Array]
 
 
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
@@ -51,21 +58,26 @@ def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     q = model.infer(params, batch, key=key, train=False)
     z, log_q = draw(q, latent_keys(key, batch))
     one = jax.tree.map(lambda draws: draws[None], (z, log_q))
-    kl, _ = kl_divergence(q, model.prior.distribution(params), *one)
-    return Encoded(kl.reshape(z.shape[0], -1), q.mean, q.log_var, z)
+    p, rows = model.prior.distribution(params), batch.tokens.shape[0]
+    surrogate = SURROGATE_KL.get((type(q), type(p)), lambda q, p: {})(q, p)
+    kl, centre = kl_divergence(q, p, *one)[0].reshape(rows, -1), q.mean
+    if isinstance(centre, VectorSet):
+        return Encoded(kl, q.pooled, jnp.zeros((rows, 0)), z, centre, surrogate)
+    return Encoded(kl, centre, q.log_var, z, centre, surrogate)
 
 
-def reconstruction(model: VAE, params: Params, z: Array, batch: Batch, *, key: Key) -> Array:
+def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key) -> Array:
     """`-log p(x | z)` for a given `z` `[B, L]`: `[B]`, nats per sentence."""
     decoder_key = stream(key, Stream.DECODER)
     return -model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=False)
 
 
-def prior_samples(model: VAE, params: Params, num_sentences: int, *, key: Key) -> Array:
-    """`[N, L]`: for each sentence a z from the prior, which says nothing about it."""
+def prior_samples(model: VAE, params: Params, num_sentences: int, *, key: Key) -> Any:
+    """`[N, L]`, or sets: for each sentence a z from the prior, which says nothing about it."""
     prior = model.prior.distribution(params)
     keys = example_keys(stream(key, Stream.PRIOR), jnp.arange(num_sentences))
-    return jax.vmap(lambda k: prior.sample(k[None])[0])(keys)
+    of_one = jax.vmap(lambda k: prior.sample(k[None]))(keys)
+    return jax.tree.map(lambda draws: draws[:, 0], of_one)
 
 
 def log_weights(
@@ -108,20 +120,23 @@ def collect(terms: Callable[[Batch], Any], batches: Iterable[Batch], num_sentenc
       num_sentences: N.
 
     Returns:
-      The same pytree of `[N, ..]` NumPy arrays.
+      The same pytree of `[N, ..]` NumPy arrays; sets are as wide as the widest.
     """
-    result: Any = None
+    parts, rows = [], []
     for batch in batches:
         real = np.asarray(batch.weight) > 0
-        rows = np.asarray(batch.index)[real]
-        values = jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], terms(batch))
-        if result is None:
-            result = jax.tree.map(
-                lambda leaf: np.zeros((num_sentences, *leaf.shape[1:]), leaf.dtype), values
-            )
-        for target, value in zip(jax.tree.leaves(result), jax.tree.leaves(values), strict=True):
-            target[rows] = value
-    return result
+        rows.append(np.asarray(batch.index)[real])
+        parts.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], terms(batch)))
+
+    def joined(*values: Any) -> Any:
+        if isinstance(values[0], VectorSet):
+            widest = max(value.vectors.shape[1] for value in values)
+            return jax.tree.map(joined, *(widened(value, widest) for value in values))
+        result = np.zeros((num_sentences, *values[0].shape[1:]), values[0].dtype)
+        result[np.concatenate(rows)] = np.concatenate(values)
+        return result
+
+    return jax.tree.map(joined, *parts, is_leaf=lambda part: isinstance(part, VectorSet))
 
 
 def other_sentences(num_sentences: int, *, seed: int) -> np.ndarray:

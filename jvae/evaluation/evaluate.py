@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
 from jvae.data.batching import batches, corpus_plan
 from jvae.data.encoding import Split
-from jvae.distributions import ANALYTIC_KL, Delta, DiagonalGaussian
+from jvae.distributions import ANALYTIC_KL, POINTS, Delta, DiagonalGaussian
 from jvae.evaluation.corpus import (
     Encoded,
     PosteriorTerms,
@@ -34,6 +33,7 @@ from jvae.evaluation.diagnostics import (
 from jvae.evaluation.samples import K_CURVE, block_size, draw_until, remaining_change
 from jvae.evaluation.verdict import Figures, verdict
 from jvae.random import Stream, stream
+from jvae.sets import VectorSet
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
@@ -85,7 +85,7 @@ class Programs(NamedTuple):
     Attributes:
       model: the VAE.
       encode: `(params, batch, *, key) -> Encoded`.
-      decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program whatever z is.
+      decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program wherever z is from.
       compile: what makes a function fast.
       place: puts a tree of `[B, ..]` NumPy arrays on the devices.
     """
@@ -114,15 +114,16 @@ class Programs(NamedTuple):
         return self.compile(weights)
 
     def reconstruction(
-        self, params: Params, z: ArrayLike, split: Iterable[Batch], key: Key
+        self, params: Params, z: Any, split: Iterable[Batch], key: Key
     ) -> np.ndarray:
-        """`-log p(x | z)` of a split, given `z` `[N, L]` by sentence: `[N]`, nats."""
-        z = np.asarray(z)
+        """`-log p(x | z)` of a split, given `z` `[N, L]`, or sets, by sentence: `[N]`, nats."""
+        z = jax.tree.map(np.asarray, z)
 
         def terms(batch: Batch) -> Array:
-            return self.decode(params, *self.place((z[batch.index], batch)), key=key)
+            own = jax.tree.map(lambda leaf: leaf[batch.index], z)
+            return self.decode(params, *self.place((own, batch)), key=key)
 
-        return collect(terms, split, len(z))
+        return collect(terms, split, len(jax.tree.leaves(z)[0]))
 
 
 def make_programs(
@@ -149,7 +150,7 @@ class Families(NamedTuple):
     @property
     def point(self) -> bool:
         """The posterior is a point mass: only reconstructions are defined."""
-        return self.posterior is Delta
+        return self.posterior in POINTS
 
     @property
     def analytic_kl(self) -> bool:
@@ -180,7 +181,7 @@ def training_figures(
       has_mi: see `Families`; without, "mi" is absent.
     """
     kl = terms.kl.sum(axis=1, dtype=np.float64)
-    figures = {
+    figures: dict[str, Any] = {
         "elbo": float(-(terms.rec + kl).mean(dtype=np.float64)),
         "rec": float(terms.rec.mean(dtype=np.float64)),
         "kl": float(kl.mean()),
@@ -190,12 +191,22 @@ def training_figures(
     }
     if not has_mi:
         del figures["mi"]
-    if terms.mean.shape[1] > 0:
+    if isinstance(terms.z, VectorSet):  # a set has no units
+        del figures["au"]
+        figures |= set_figures(terms)
+    elif terms.mean.shape[1] > 0:
         figures["au"] = active_units(terms.mean)[0]
     # A point mass has no entropy, and no latent has no information: no MI to estimate.
     if has_mi and terms.mean.shape[1] > 0 and np.isfinite(terms.log_var).all():
         figures["mi"] = mi_batch(terms.z, terms.mean, terms.log_var, batch_size=mi_batch_size).value
     return figures
+
+
+def set_figures(terms: PosteriorTerms) -> dict[str, Any]:
+    """What is told of sets: the vectors of each, and the KL's surrogates, nats per sentence."""
+    means = {f"kl_{name}": value for name, value in terms.surrogate.items()}
+    means["vectors"] = terms.centre.present.sum(axis=1)
+    return {name: float(np.mean(value, dtype=np.float64)) for name, value in means.items()}
 
 
 def evaluate(
@@ -235,16 +246,19 @@ def evaluate(
 
     gap = np.zeros(total)
     if latent_size > 0:
-        others = terms.z[other_sentences(total, seed=settings.seed)]
+        partners = other_sentences(total, seed=settings.seed)
+        others = jax.tree.map(lambda leaf: leaf[partners], terms.z)
         shuffled = programs.reconstruction(params, others, split, key)
-        count, variances = active_units(terms.mean)
         gap = shuffled - terms.rec
         results |= {
             "shuffled_rec": float(shuffled.mean(dtype=np.float64)),
-            "au": count,
             "latent_size": latent_size,
-            "mean_variance_per_dim": variances.tolist(),
         }
+        if isinstance(terms.z, VectorSet):
+            results |= set_figures(terms)
+        else:
+            count, variances = active_units(terms.mean)
+            results |= {"au": count, "mean_variance_per_dim": variances.tolist()}
     if family.point:
         return results, terms
 

@@ -133,7 +133,13 @@ def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedu
         schedules["capacity"] = KL_SCHEDULES["linear"](
             0.0, options.capacity_steps, options.capacity
         )
+    for name in ("gaussian", "dirichlet") if options.loss == "by_name" else ():
+        schedules[f"{name}_weight"] = _times(options[f"{name}_weight"], schedules["kl_weight"])
     return schedules
+
+
+def _times(factor: float, schedule: Schedule) -> Schedule:
+    return schedule if factor == 1 else lambda step: factor * schedule(step)
 
 
 def _kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
@@ -159,8 +165,7 @@ def _kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
         },
     }
     schedule = KL_SCHEDULES[options.kl_schedule](**arguments[options.kl_schedule])
-    share = 1 - options.info_alpha
-    return schedule if share == 1 else lambda step: share * schedule(step)
+    return _times(1 - options.info_alpha, schedule)
 
 
 def make_optimisers(

@@ -109,6 +109,8 @@ def default_config() -> ConfigDict:
             "kl_steepness": 0.0025,  # logistic: per step
             "num_samples": 1,  # of z per sentence and update
             "loss": "elbo",  # or free_bits, capacity; the KL schedule weighs the KL term of each
+            "gaussian_weight": 1.0,  # loss "by_name", of sets: of their Gaussians' KL, in nats;
+            "dirichlet_weight": 1.0,  # of their weights' KL; the schedule multiplies both
             "free_bits": 8.0,  # nats per sentence, over all dimensions
             "free_bits_mode": "dimension",  # or dimension_batch, total
             "free_bits_form": "mask",  # or clamp

@@ -125,7 +125,14 @@ def make_job(
 
     def score(figures: dict[str, Any]) -> float:
         # An autoencoder's KL grows: by the ELBO at full weight its first epoch would be its best.
-        return float(-figures["rec"] if never_weighs_kl(config) else figures["elbo"])
+        if never_weighs_kl(config):
+            return float(-figures["rec"])
+        if config.objective.loss == "by_name":  # likewise, by the last weights that it learns by
+            terms = ("gaussian", "dirichlet")
+            weights = {name: config.objective[f"{name}_weight"] for name in terms}
+            kl = sum(weights[name] * figures.get(f"kl_{name}", 0.0) for name in terms)
+            return float(-figures["rec"] - config.objective.kl_end * kl)
+        return float(figures["elbo"])
 
     def reset_optimisers(state: TrainState) -> TrainState:
         return state._replace(

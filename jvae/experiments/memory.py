@@ -66,7 +66,8 @@ def fit_evaluation(
         return program.lower(params, *arguments, key=key).compile()
 
     batch = blank(options.batch_size)
-    z = programs.place(np.zeros((len(batch.weight), model.latent_size), np.float32))
+    shapes = jax.eval_shape(programs.encode, params, batch, key=key).z
+    z = programs.place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     needs = {
         "encoding": program_memory(compiled(programs.encode, batch)),
         "decoding": program_memory(compiled(programs.decode, z, batch)),

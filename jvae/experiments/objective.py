@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jvae.errors import UserError
-from jvae.objectives import ELBOTerms, Loss, elbo, negative_elbo
+from jvae.objectives import ELBOTerms, Loss, elbo, negative_elbo, negative_elbo_by_name
 from jvae.remedies import (
     RATE_CONTROLS,
     Adversary,
@@ -33,6 +33,7 @@ LOSSES: dict[str, Callable[[ConfigDict], Loss]] = {
         options.free_bits, options.free_bits_mode, options.free_bits_form
     ),
     "capacity": lambda options: capacity,
+    "by_name": lambda options: negative_elbo_by_name,
 }
 BOUNDS = ("elbo", "iwae")
 GRADIENTS = ("plain", "stl", "dreg")

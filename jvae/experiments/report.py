@@ -53,7 +53,9 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
                 mi = r[key]
                 figure = f"{mi['value']:.2f} ± {mi['standard_error']:.2f}"
                 rows.append((name, figure, f"nats, at most {mi['ceiling']:.2f}"))
-        add("AU", "au", f"{r['au']} of {r['latent_size']}", "units whose mean varies by > 0.01")
+        units = f"{r.get('au', 0)} of {r['latent_size']}"
+        add("AU", "au", units, "units whose mean varies by > 0.01")
+        add("vectors", "vectors", f"{r.get('vectors', 0):.2f}", "kept of each sentence")
         add("rec, shuffled z", "shuffled_rec", f"{r['shuffled_rec']:.2f}", "z of another sentence")
         add("rec, prior z", "prior_rec", f"{r.get('prior_rec', 0):.2f}", "z from the prior")
     return rows

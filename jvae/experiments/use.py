@@ -15,8 +15,19 @@ from jvae.evaluation import corpus
 from jvae.evaluation.corpus import Encoded
 from jvae.evaluation.evaluate import SplitBatches
 from jvae.experiments.setup import TrainedRun
-from jvae.generation import Generated, beam_search, greedy, linear, sample, spherical
+from jvae.generation import (
+    Generated,
+    aligned,
+    beam_search,
+    greedy,
+    linear,
+    sample,
+    spherical,
+    union,
+)
+from jvae.generation.decoding import num_rows
 from jvae.random import Stream, stream
+from jvae.sets import VectorSet
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE, Decoder
 
@@ -76,16 +87,19 @@ def _encoder(model: VAE) -> Callable[..., Encoded]:
     return jax.jit(encode)
 
 
-def decode(run: TrainedRun, z: np.ndarray, how: Decoding, *, key: Key) -> list[str]:
-    """`z` `[N, L]` -> N sentences, a fixed number at a time so that one program serves all."""
+def decode(run: TrainedRun, z: Any, how: Decoding, *, key: Key) -> list[str]:
+    """`z` `[N, L]`, or N sets -> N sentences, some at a time so that one program serves all."""
     decoder, params = _decoder(run.model.decoder, how), run.params["decoder"]
     sentences: list[str] = []
-    for start in range(0, len(z), BATCH_SIZE):
-        rows = np.asarray(z[start : start + BATCH_SIZE])
-        filled = np.zeros((BATCH_SIZE, rows.shape[1]), np.float32)
-        filled[: len(rows)] = rows
-        generated = decoder(params, jnp.asarray(filled), stream(key, Stream.GENERATION, start))
-        tokens = np.asarray(generated.tokens)[: len(rows)]
+
+    def filled(leaf: Any, start: int) -> Array:
+        rows = np.asarray(leaf[start : start + BATCH_SIZE], np.float32)
+        return jnp.asarray(np.pad(rows, [(0, BATCH_SIZE - len(rows))] + [(0, 0)] * (rows.ndim - 1)))
+
+    for start in range(0, num_rows(z), BATCH_SIZE):
+        some = jax.tree.map(partial(filled, start=start), z)
+        generated = decoder(params, some, stream(key, Stream.GENERATION, start))
+        tokens = np.asarray(generated.tokens)[: num_rows(z) - start]
         sentences += [run.tokenizer.decode(row.tolist()) for row in tokens]
     return sentences
 
@@ -93,7 +107,7 @@ def decode(run: TrainedRun, z: np.ndarray, how: Decoding, *, key: Key) -> list[s
 def sample_prior(run: TrainedRun, number: int, how: Decoding, *, key: Key) -> list[str]:
     """`z ~ p(z)`, then a sentence each."""
     z = corpus.prior_samples(run.model, run.params, number, key=key)
-    return decode(run, np.asarray(z), how, key=key)
+    return decode(run, z, how, key=key)
 
 
 def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Encoded:
@@ -120,7 +134,7 @@ def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Encoded:
 
 def reconstruct(run: TrainedRun, sentences: Sequence[str], how: Decoding, *, key: Key) -> list[str]:
     """Each sentence decoded from the mean of its own posterior."""
-    return decode(run, np.asarray(encode(run, sentences, key=key).mean), how, key=key)
+    return decode(run, encode(run, sentences, key=key).centre, how, key=key)
 
 
 def interpolate(
@@ -142,11 +156,24 @@ def interpolate(
       steps: sentences in all.
       how: see `Decoding`.
       key: for sampling.
-      path: "linear" or "spherical".
+      path: "linear" or "spherical". Sets of vectors with weights have one way, `union`, and those
+        without `aligned`.
     """
-    mean = encode(run, [first, second], key=key).mean
-    way = {"linear": linear, "spherical": spherical}[path](mean[0], mean[1], steps)
-    return decode(run, np.asarray(way), how, key=key)
+    return decode(run, between(run, first, second, steps, key=key, path=path), how, key=key)
+
+
+def between(
+    run: TrainedRun, first: str, second: str, steps: int, *, key: Key, path: str = "linear"
+) -> Any:
+    """The latent values along the way of `interpolate`."""
+    centre = encode(run, [first, second], key=key).centre
+    start, end = (
+        jax.tree.map(lambda leaf, row=row: jnp.asarray(leaf[row]), centre) for row in (0, 1)
+    )
+    way: Callable[..., Any] = {"linear": linear, "spherical": spherical}[path]
+    if isinstance(centre, VectorSet):
+        way = union if run.config.model.attention == "denoising" else aligned
+    return way(start, end, steps)
 
 
 def arithmetic(
@@ -161,5 +188,8 @@ def arithmetic(
       how: see `Decoding`.
       key: for sampling.
     """
-    a, b, c = encode(run, [*minus, plus], key=key).mean
+    centre = encode(run, [*minus, plus], key=key).centre
+    if isinstance(centre, VectorSet):
+        raise UserError(f"{run.workdir} encodes into sets of vectors, which have no difference")
+    a, b, c = centre
     return decode(run, np.asarray(a - b + c)[None], how, key=key)[0]

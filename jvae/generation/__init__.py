@@ -7,5 +7,7 @@ from jvae.generation.decoding import Generated as Generated
 from jvae.generation.decoding import greedy as greedy
 from jvae.generation.decoding import sample as sample
 from jvae.generation.decoding import truncate as truncate
+from jvae.generation.interpolation import aligned as aligned
 from jvae.generation.interpolation import linear as linear
 from jvae.generation.interpolation import spherical as spherical
+from jvae.generation.interpolation import union as union

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -25,7 +24,7 @@ class _Beam(NamedTuple):
 def beam_search(
     decoder: Decoder,
     params: Params,
-    z: Array,
+    z: Any,
     *,
     max_length: int,
     beam_size: int,
@@ -43,7 +42,7 @@ def beam_search(
     Args:
       decoder: `p(x | z)`.
       params: the decoder's parameters.
-      z: `[B, L]`.
+      z: `[B, L]`, or sets.
       max_length: most tokens of a sentence, `</s>` included.
       beam_size: hypotheses per sentence; memory is `B * beam_size` decoder states.
       length_penalty: 0 for the plain probability, which prefers short sentences; 1 for the mean
@@ -55,7 +54,6 @@ def beam_search(
 
     Source: Wu et al. 2016, section 7, with the plain power of the length for their `lp`.
     """
-    chex.assert_rank(z, 2)
     check_max_length(max_length)
     if beam_size < 1:
         raise UserError(f"beam_size is {beam_size}: give at least 1 hypothesis")
@@ -96,8 +94,8 @@ def beam_search(
             best_score=jnp.where(wins, score[first], beam.best_score),
         )
 
-    def search(row: Array) -> Generated:
-        carry = decoder.start(params, row[None])
+    def search(row: Any) -> Generated:
+        carry = decoder.start(params, jax.tree.map(lambda leaf: leaf[None], row))
         beam = _Beam(
             step=jnp.int32(0),
             carry=jax.tree.map(lambda leaf: jnp.stack([leaf] * beam_size), carry),

@@ -7,7 +7,6 @@ compiled; every option is a static Python number.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +56,11 @@ def forbid(logits: Array, *, allow_unk: bool) -> Array:
     return jnp.where(banned, -jnp.inf, logits)
 
 
+def num_rows(z: Any) -> int:
+    """B, of latent vectors `[B, L]` or sets."""
+    return int(jax.tree.leaves(z)[0].shape[0])
+
+
 def likeliest(logits: Array) -> Array:
     """`argmax`, `[B, V]` -> `[B]` int32; of equal logits the lower number.
 
@@ -97,15 +101,14 @@ def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
 def _decode(
     decoder: Decoder,
     params: Params,
-    z: Array,
+    z: Any,
     choose: Callable[[Array, Array], Array],
     max_length: int,
     allow_unk: bool,
 ) -> Generated:
     """Decodes with `choose(logits [B, V], step) -> token [B]` until every sentence has ended."""
-    chex.assert_rank(z, 2)
     check_max_length(max_length)
-    rows = z.shape[0]
+    rows = num_rows(z)
 
     def unfinished(state: _State) -> Array:
         return (state.step < max_length) & ~jnp.all(state.ended)
@@ -139,14 +142,14 @@ def _decode(
 
 
 def greedy(
-    decoder: Decoder, params: Params, z: Array, *, max_length: int, allow_unk: bool = True
+    decoder: Decoder, params: Params, z: Any, *, max_length: int, allow_unk: bool = True
 ) -> Generated:
     """Takes the likeliest token at every step, `x_t = argmax p(x_t | x_<t, z)`.
 
     Args:
       decoder: `p(x | z)`.
       params: the decoder's parameters.
-      z: `[B, L]`.
+      z: `[B, L]`, or sets.
       max_length: most tokens of a sentence, `</s>` included.
       allow_unk: whether `<unk>` may be produced.
 
@@ -164,7 +167,7 @@ def greedy(
 def sample(
     decoder: Decoder,
     params: Params,
-    z: Array,
+    z: Any,
     *,
     key: Key,
     max_length: int,
@@ -181,7 +184,7 @@ def sample(
     Args:
       decoder: `p(x | z)`.
       params: the decoder's parameters.
-      z: `[B, L]`.
+      z: `[B, L]`, or sets.
       key: of this batch.
       max_length: most tokens of a sentence, `</s>` included.
       temperature: above 0; below 1 sharpens.
@@ -200,7 +203,7 @@ def sample(
         raise UserError(f"top_k is {top_k}: give a number of tokens, or 0 for all")
     if not 0 < top_p <= 1:
         raise UserError(f"top_p is {top_p}: give a probability in (0, 1], 1 for all tokens")
-    keys = example_keys(key, jnp.arange(z.shape[0]))
+    keys = example_keys(key, jnp.arange(num_rows(z)))
 
     def choose(logits: Array, step: Array) -> Array:
         logits = truncate(logits / temperature, top_k=top_k, top_p=top_p)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from jvae.errors import UserError
+from jvae.sets import VectorSet
 from jvae.types import Array
 
 
@@ -68,6 +69,57 @@ def spherical(z0: Array, z1: Array, steps: int) -> Array:
     weight0 = jnp.where(circle, jnp.sin((1 - t) * angle) / sine * (radius / norm0), 1 - t)
     weight1 = jnp.where(circle, jnp.sin(t * angle) / sine * (radius / norm1), t)
     return weight0 * z0 + weight1 * z1
+
+
+def union(first: VectorSet, second: VectorSet, steps: int) -> VectorSet:
+    """Both sets in one, with weights `1 - t` and `t`, `t = 0 .. 1`.
+
+    Args:
+      first: of one sentence, `[K, P]`, its weights summing to 1.
+      second: `[K', P]`.
+      steps: points, both ends included.
+
+    Returns:
+      `[steps, K + K', P]`; at the ends the other set is absent.
+
+    Raises:
+      UserError: fewer than 2 steps.
+
+    Source: Henderson and Fehr 2023, as their code does it.
+    """
+    t = _times(steps, first.log_weights)
+    weights = jnp.log1p(-t) + first.log_weights, jnp.log(t) + second.log_weights
+
+    def at_each(name: str) -> Array:
+        rows = jnp.concatenate([getattr(first, name), getattr(second, name)])
+        return jnp.broadcast_to(rows, (steps, *rows.shape))
+
+    log_vars = None if first.log_vars is None else at_each("log_vars")
+    return VectorSet(at_each("vectors"), jnp.concatenate(weights, axis=-1), log_vars)
+
+
+def aligned(first: VectorSet, second: VectorSet, steps: int) -> VectorSet:
+    """The straight line between vectors of the same place, a missing one taken as zero.
+
+    For sets whose weights say nothing: a vector is there if it is in either.
+
+    Args:
+      first: of one sentence, `[K, P]`, without variances.
+      second: `[K, P]`.
+      steps: points, both ends included.
+
+    Returns:
+      `[steps, K, P]`; the ends are the two sets exactly.
+
+    Raises:
+      UserError: fewer than 2 steps.
+
+    Source: Henderson and Fehr 2023, their baselines.
+    """
+    start, end = (jnp.where(one.present[:, None], one.vectors, 0) for one in (first, second))
+    way, t = linear(start, end, steps), _times(steps, first.log_weights)
+    there = ((t < 1) & first.present) | ((t > 0) & second.present)
+    return VectorSet(way, jnp.where(there, 0.0, -jnp.inf))
 
 
 def _times(steps: int, z: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jvae.distributions import ANALYTIC_KL, Distribution, draw
+from jvae.distributions import ANALYTIC_KL, SURROGATE_KL, Distribution, draw
 from jvae.random import Stream, example_keys, sample_keys, stream
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
@@ -21,12 +21,13 @@ class ELBOTerms:
 
     Attributes:
       log_likelihood: `[B]`, `E_q log p(x | z)`, summed over the predicted tokens.
-      kl: by name, `[B, L]` per dimension where the closed form factorises, else `[B]`.
+      kl: by name, `[B, L]` per dimension where the closed form factorises, else `[B]`. In training
+        what the pair of families has in its place (`jvae.distributions.SURROGATE_KL`), if it has.
       analytic: whether the KL is in closed form; if not it is a Monte Carlo estimate and may be
         negative for a sentence.
       auxiliary: by name, `[B]`: what a loss may add, in training only; no part of the bound.
-      posterior: `q(z | x)` over `[B, L]`, for what is made of it.
-      z: `[S, B, L]`, its samples.
+      posterior: `q(z | x)`, for what is made of it.
+      z: `[S, B, L]`, its samples, or a tree of such arrays.
     """
 
     log_likelihood: Array
@@ -54,9 +55,16 @@ class ELBOTerms:
 def init(model: VAE, batch: Batch, *, key: Key) -> Params:
     """Fresh parameters, `{"encoder": .., "decoder": .., "prior": ..}`; `batch` gives shapes."""
     keys = jax.random.split(stream(key, Stream.PARAMS), 3)
-    z = jnp.zeros((batch.tokens.shape[0], model.latent_size))
+    encoder = model.encoder.init(keys[0], batch)
+
+    def sample(encoder: Params) -> Any:
+        q = model.encoder.apply(encoder, batch, key=key, train=False)
+        return q.sample(latent_keys(key, batch))
+
+    shapes = jax.eval_shape(sample, encoder)
+    z = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     return {
-        "encoder": model.encoder.init(keys[0], batch),
+        "encoder": encoder,
         "decoder": model.decoder.init(keys[1], z, batch),
         "prior": model.prior.init(keys[2]),
     }
@@ -107,7 +115,7 @@ def elbo(
       key: each sentence's noise is drawn from this key and its own number, so that its value does
         not depend on the rest of the batch.
       num_samples: S, reparameterised samples of z averaged in the first term.
-      train: whether dropout acts.
+      train: whether dropout acts, and a surrogate of the KL stands in for it where there is one.
 
     Returns:
       The terms per sentence. `jnp.sum(terms.elbo * batch.weight)` leaves out filling rows.
@@ -126,11 +134,17 @@ def elbo(
     def mean_over_samples(of: Callable[[Array], Any]) -> Any:
         # One sample needs no vmap, and without it the gradient's products stay two-dimensional.
         if num_samples == 1:
-            return of(z[0])
+            return of(jax.tree.map(lambda draws: draws[0], z))
         return jax.tree.map(partial(jnp.mean, axis=0), jax.vmap(of)(z))
 
     auxiliary, terms_of = {}, model.decoder.auxiliary
     if train and terms_of is not None:
         auxiliary = mean_over_samples(lambda z: terms_of(params["decoder"], z, batch))
-    kl, analytic = kl_divergence(q, model.prior.distribution(params), z, log_q)
-    return ELBOTerms(mean_over_samples(log_likelihood), {"latent": kl}, analytic, auxiliary, q, z)
+    p = model.prior.distribution(params)
+    surrogate = SURROGATE_KL.get((type(q), type(p))) if train else None
+    if surrogate is not None:
+        kl, analytic = surrogate(q, p), True
+    else:
+        latent, analytic = kl_divergence(q, p, z, log_q)
+        kl = {"latent": latent}
+    return ELBOTerms(mean_over_samples(log_likelihood), kl, analytic, auxiliary, q, z)

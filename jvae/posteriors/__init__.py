@@ -16,3 +16,6 @@ POSTERIORS: dict[str, Callable[..., Family]] = {
     "planar": planar,
     "iaf": iaf,
 }
+
+# Those whose posteriors are of sets of vectors, made of all of a sentence's tokens.
+OF_TOKENS = ("vt", "vts", "nvib")

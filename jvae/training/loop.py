@@ -225,9 +225,11 @@ def _advice(checkpoints: ocp.CheckpointManager) -> str:
 
 def _summary(record: dict[str, Any], is_best: bool) -> str:
     mi = f"mi {record['mi']:.2f}  " if "mi" in record else ""
+    au = f"au {record['au']}  " if "au" in record else ""
+    vectors = f"vectors {record['vectors']:.2f}  " if "vectors" in record else ""
     return (
         f"epoch {record['epoch']}: valid elbo {record['elbo']:.2f}  rec {record['rec']:.2f}  "
-        f"kl {record['kl']:.2f}  {mi}au {record['au']}  "
+        f"kl {record['kl']:.2f}  {mi}{au}{vectors}"
         f"kl weight {record['kl_weight']:.2f}  {record['seconds']:.0f} s"
         + ("  (best)" if is_best else "")
     )
