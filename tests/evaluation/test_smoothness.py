@@ -36,7 +36,7 @@ def test_the_distance_is_the_definition_and_a_metric():
     assert (distance == distance.T).all()
     through = distance[:, :, None] + distance[None]
     assert (distance[:, None] <= through).all()
-    assert edit_distance("the cat sees".split(), "a cat".split()) == 2
+    assert edit_distance(("the", "cat", "sees"), ("a", "cat")) == 2
 
 
 @pytest.mark.parametrize(
