@@ -131,7 +131,7 @@ def test_decoder(name):
     reversed_batch = jax.tree.map(lambda field: field[::-1], BATCH)
     assert_close(log_prob(params, z[::-1], reversed_batch, None, False), result[::-1])
     # Token by token.
-    carry, total = decoder.start(params, z), np.zeros(B)
+    carry, total = decoder.start(params, z, T), np.zeros(B)
     step = jax.jit(decoder.step)
     for t in range(T):
         carry, logits = step(params, carry, BATCH.inputs[:, t])

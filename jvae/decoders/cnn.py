@@ -99,7 +99,7 @@ class CNNDecoder(nn.Module):
             in_key = stream(key, Stream.EMBEDDING_DROPOUT)
             embedded = dropout(embedded, self.dropout_in, key=in_key, index=batch.index)
         # Padding needs no mask: it comes after every real token, and nothing looks ahead.
-        _, hidden = self._extend(self.start(z), embedded)
+        _, hidden = self._extend(self._from_latent(z), embedded)
         if not train:
             return self._streamed_log_prob(hidden, batch)
         out_key = stream(key, Stream.OUTPUT_DROPOUT)
@@ -133,7 +133,12 @@ class CNNDecoder(nn.Module):
             extended.append(past)
         return (tuple(extended), from_latent), hidden
 
-    def start(self, z: Array) -> Carry:
+    def start(self, z: Array, max_length: int) -> Carry:
+        """The state before the first token, of one size for any `max_length`."""
+        del max_length
+        return self._from_latent(z)
+
+    def _from_latent(self, z: Array) -> Carry:
         """What each block's filter saw before the first token, and the share of z in the input."""
         pasts = tuple(block.no_past(z.shape[0]) for block in self.blocks)
         return pasts, self.latent_to_input(z)

@@ -89,7 +89,7 @@ class LSTMDecoder(nn.Module):
 
     def log_prob(self, z: Array, batch: Batch, *, key: Key, train: bool) -> Array:
         """`log p(x | z)`, summed over the words and `</s>`: `[B]`, nats per sentence."""
-        carry, from_latent = self.start(z)
+        carry, from_latent = self._from_latent(z)
         tokens = batch.inputs
         if train:
             words_key = stream(key, Stream.WORD_DROPOUT)
@@ -132,8 +132,13 @@ class LSTMDecoder(nn.Module):
         (_, total), _ = jax.lax.scan(body, (carry, jnp.zeros_like(carry.cell[:, 0])), inputs)
         return total
 
-    def start(self, z: Array) -> Carry:
-        """What z sets before the first token: the state, and its share of every step."""
+    def start(self, z: Array, max_length: int) -> Carry:
+        """What z sets before the first token; the state has one size for any `max_length`."""
+        del max_length
+        return self._from_latent(z)
+
+    def _from_latent(self, z: Array) -> Carry:
+        """The state before the first token, and z's share of every step."""
         cell = self.latent_to_cell(z)
         output = self.latent_to_output(z) if self.skip else None
         return LSTMCarry(cell, jnp.tanh(cell)), FromLatent(self.latent_to_gates(z), output)
