@@ -12,7 +12,7 @@ from jvae.layers import (
     dropout,
     lstm_cell,
     next_token_log_prob,
-    product,
+    sentence_log_prob,
     symmetric_uniform,
     word_dropout,
 )
@@ -106,10 +106,7 @@ class LSTMDecoder(nn.Module):
         hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
         if from_latent.output is not None:
             hidden += from_latent.output[:, None]
-        # Flat rows: the kernel's gradient is then one two-dimensional product.
-        logits = product(hidden.reshape(-1, self.hidden_size), self.output_kernel, self.dtype)
-        log_probs = next_token_log_prob(logits, batch.targets.reshape(-1))
-        return jnp.sum(jnp.where(batch.mask, log_probs.reshape(batch.mask.shape), 0), axis=1)
+        return sentence_log_prob(hidden, self.output_kernel, batch, self.dtype)
 
     def _streamed_log_prob(
         self, carry: LSTMCarry, projected: Array, from_latent: FromLatent, batch: Batch

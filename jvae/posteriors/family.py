@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -21,6 +22,18 @@ class Family:
 
     size: Callable[[int], int]
     posterior: Callable[[Array], Distribution]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenFamily:
+    """A family of posteriors over sets of vectors, made of all hidden states of a sentence.
+
+    Attributes:
+      posterior: `(hidden [B, T, H], mask [B, T] bool, *, train) -> distribution over VectorSets`, a
+        function, or a Flax module, which the encoder takes in. The mask tells the real tokens.
+    """
+
+    posterior: Callable[..., Any]
 
 
 def _diagonal(outputs: Array) -> DiagonalGaussian:
