@@ -42,18 +42,28 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         "latent_size": latent_size,
         "embed_size": options.embed_size,
         "hidden_size": options.hidden_size,
-        "init_scale": options.init_scale,
-        "embed_init_scale": options.embed_init_scale,
         "dtype": dtype,
     }
-    make_encoder = ENCODERS["none" if language_model else options.encoder]
+    scales = {"init_scale": options.init_scale, "embed_init_scale": options.embed_init_scale}
+    dropout = {"dropout_in": options.dropout_in, "dropout_out": options.dropout_out}
+    blocks = {
+        name: options[name]
+        for name in ("layers", "heads", "feed_forward", "norm", "positions", "max_positions")
+    }
+    encoder_name = "none" if language_model else options.encoder
+    of_encoder: dict[str, dict[str, Any]] = {
+        "lstm": scales,
+        "transformer": {**blocks, **dropout, "pooling": options.pooling},
+    }
     of_family: dict[str, dict[str, Any]] = {
         "vmf": {"kappa": options.vmf_kappa},
         "planar": {"steps": options.flow_steps},
         "iaf": {"steps": options.flow_steps, "hidden": options.flow_hidden},
     }
     family = POSTERIORS[options.posterior](**of_family.get(options.posterior, {}))
-    encoder = make_encoder(**sizes, point=options.mode == "ae", family=family)
+    encoder = ENCODERS[encoder_name](
+        **sizes, point=options.mode == "ae", family=family, **of_encoder.get(encoder_name, {})
+    )
     if options.denoise:
         encoder = with_denoising(encoder, NOISES[options.denoise], options.denoise_rate)
     if options.posterior_map == "batch_norm":
@@ -68,13 +78,13 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
             latent_size=latent_size,
         )
     own: dict[str, dict[str, Any]] = {
-        "cnn": {"size": options.cnn_size},
-        "lstm": {"skip": options.skip},
+        "cnn": {"size": options.cnn_size, **scales},
+        "lstm": {"skip": options.skip, **scales},
+        "transformer": blocks,
     }
     decoder = DECODERS[options.decoder](
         **sizes,
-        dropout_in=options.dropout_in,
-        dropout_out=options.dropout_out,
+        **dropout,
         word_dropout=options.word_dropout,
         **own.get(options.decoder, {}),
     )
@@ -174,7 +184,11 @@ def make_optimisers(
     """The joint optimiser, and the encoder's own for the inner loop."""
     options = config.training
     return (
-        OPTIMISERS[options.optimiser](options.learning_rate),
+        OPTIMISERS[options.optimiser](
+            optax.linear_schedule(0.0, options.learning_rate, options.warmup_steps)
+            if options.warmup_steps
+            else options.learning_rate
+        ),
         OPTIMISERS[options.inner_optimiser](options.inner_learning_rate),
     )
 

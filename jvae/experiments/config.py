@@ -66,8 +66,8 @@ def default_config() -> ConfigDict:
     config.model = ConfigDict(
         {
             "mode": "vae",  # vae; ae: no noise, no KL; lm: no latent
-            "encoder": "lstm",
-            "decoder": "lstm",
+            "encoder": "lstm",  # lstm, transformer
+            "decoder": "lstm",  # lstm, cnn, transformer
             "prior": "standard_normal",  # standard_normal, mixture, vamp, uniform_sphere
             "prior_components": 100,  # mixture, vamp
             "pseudo_length": 10,  # vamp: embeddings of a pseudo-sentence
@@ -86,15 +86,23 @@ def default_config() -> ConfigDict:
             "latent_size": 32,
             "embed_size": 512,
             "hidden_size": 1024,
-            "dropout_in": 0.5,
-            "dropout_out": 0.5,
+            "dropout_in": 0.5,  # of embeddings; a Transformer's encoder, too, and its usual is 0.1
+            "dropout_out": 0.5,  # before the output layer; transformer: of each sublayer, usual 0.1
             "word_dropout": 0.0,
             "cnn_size": "S",  # decoder "cnn": S, M, L or VL
+            "layers": 2,  # transformer: blocks, of the encoder and of the decoder
+            "heads": 4,  # transformer: of each attention; divides hidden_size
+            "feed_forward": 0,  # transformer: units within each block; 0: 4 * hidden_size
+            "norm": "pre",  # transformer: normalise before each sublayer, or after it: post
+            "positions": "sinusoidal",  # transformer: or learned
+            "max_positions": 256,  # positions "learned": most tokens of a sentence
+            "pooling": "mean",  # encoder "transformer", one vector: mean, max, first
+            "attention": "dot_product",  # of the decoder to a set of vectors; nvib: or denoising
             "skip": False,  # decoder "lstm": z also reaches the output layer directly
             "denoise": "",  # what the encoder reads in training: drop, swap or mask words
             "denoise_rate": 0.3,
-            "init_scale": 0.01,
-            "embed_init_scale": 0.1,
+            "init_scale": 0.01,  # lstm, cnn and heads; a Transformer's weights know their scale
+            "embed_init_scale": 0.1,  # likewise
         }
     )
     config.objective = ConfigDict(
@@ -139,6 +147,7 @@ def default_config() -> ConfigDict:
             "max_batches": 0,  # an epoch is at most so many batches, drawn anew each time
             "optimiser": "sgd",
             "learning_rate": 1.0,
+            "warmup_steps": 0,  # updates in which it rises from 0, not the inner optimiser's
             "clip_norm": 5.0,
             "precision": "float32",  # or bfloat16: factors of training's products, not evaluation's
             "aggressive": False,
