@@ -1,6 +1,9 @@
 """Building blocks of encoders and decoders."""
 
 from jvae.layers.convolution import ResidualBlock as ResidualBlock
+from jvae.layers.denoising import DenoisingAttention as DenoisingAttention
+from jvae.layers.denoising import DenoisingMemory as DenoisingMemory
+from jvae.layers.denoising import denoising_attention as denoising_attention
 from jvae.layers.dropout import dropout as dropout
 from jvae.layers.dropout import word_dropout as word_dropout
 from jvae.layers.initializers import symmetric_uniform as symmetric_uniform
@@ -14,8 +17,11 @@ from jvae.layers.softmax import next_token_log_prob as next_token_log_prob
 
 __all__ = [
     "LSTM",
+    "DenoisingAttention",
+    "DenoisingMemory",
     "LSTMCarry",
     "ResidualBlock",
+    "denoising_attention",
     "dense_product",
     "dropout",
     "lstm_cell",
