@@ -1,6 +1,9 @@
 """Building blocks of encoders and decoders."""
 
 from jvae.layers.convolution import ResidualBlock as ResidualBlock
+from jvae.layers.denoising import DenoisingAttention as DenoisingAttention
+from jvae.layers.denoising import DenoisingMemory as DenoisingMemory
+from jvae.layers.denoising import denoising_attention as denoising_attention
 from jvae.layers.dropout import dropout as dropout
 from jvae.layers.dropout import word_dropout as word_dropout
 from jvae.layers.initializers import symmetric_uniform as symmetric_uniform
@@ -24,10 +27,13 @@ __all__ = [
     "NORMS",
     "POSITIONS",
     "Carry",
+    "DenoisingAttention",
+    "DenoisingMemory",
     "LSTMCarry",
     "ResidualBlock",
     "Transformer",
     "by_row",
+    "denoising_attention",
     "dense_product",
     "dropout",
     "lstm_cell",
