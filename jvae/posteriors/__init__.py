@@ -7,7 +7,10 @@ from jvae.posteriors.family import Family as Family
 from jvae.posteriors.family import TokenFamily as TokenFamily
 from jvae.posteriors.full import FULL as FULL
 from jvae.posteriors.iaf import iaf as iaf
+from jvae.posteriors.nvib import nvib as nvib
 from jvae.posteriors.planar import planar as planar
+from jvae.posteriors.tokens import vt as vt
+from jvae.posteriors.tokens import vts as vts
 from jvae.posteriors.vmf import vmf as vmf
 
 POSTERIORS: dict[str, Callable[..., Family | TokenFamily]] = {
@@ -16,6 +19,9 @@ POSTERIORS: dict[str, Callable[..., Family | TokenFamily]] = {
     "vmf": vmf,
     "planar": planar,
     "iaf": iaf,
+    "vt": vt,
+    "vts": vts,
+    "nvib": nvib,
 }
 
 # Those whose posteriors are of sets of vectors, made of all of a sentence's tokens.

@@ -26,11 +26,13 @@ class Family:
 
 @dataclasses.dataclass(frozen=True)
 class TokenFamily:
-    """A family of posteriors over sets of vectors, made of all hidden states of a sentence.
+    """A family of posteriors over sets of vectors, `jvae.sets.VectorSet`, made of all tokens.
 
     Attributes:
-      posterior: `(hidden [B, T, H], mask [B, T] bool, *, train) -> distribution over VectorSets`, a
-        function, or a Flax module, which the encoder takes in. The mask tells the real tokens.
+      posterior: `(hidden [B, T, H], mask [B, T], *, train) -> distribution`, mask True of real
+        tokens; a function, or a Flax module with parameters of its own, which the encoder takes in.
+        The distribution has `sample(keys [B])` and `log_prob(z)`, `mean`, a set, and `pooled`, a
+        vector `[B, P]` of the sentence.
     """
 
     posterior: Callable[..., Any]
