@@ -59,6 +59,14 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         "vmf": {"kappa": options.vmf_kappa},
         "planar": {"steps": options.flow_steps},
         "iaf": {"steps": options.flow_steps, "hidden": options.flow_hidden},
+        "vt": {"latent_size": latent_size, "point": options.mode == "ae"},
+        "vts": {"latent_size": latent_size, "stride": options.vts_stride},
+        "nvib": {
+            "latent_size": latent_size,
+            "alpha": options.nvib_alpha,
+            "kappa": options.nvib_kappa,
+            "prior_alpha": options.nvib_prior_alpha,
+        },
     }
     family = POSTERIORS[options.posterior](**of_family.get(options.posterior, {}))
     encoder = ENCODERS[encoder_name](
@@ -112,6 +120,8 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
 def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
     """`config.model.prior`, of a model with this encoder."""
     options = config.model
+    # Vectors of a set: as many as a sentence has tokens, `</s>` among them.
+    longest = config.data.max_length + 1 if config.data.max_length else options.max_positions
     arguments: dict[str, dict[str, Any]] = {
         "standard_normal": {"latent_size": latent_size},
         "uniform_sphere": {"latent_size": latent_size},
@@ -122,6 +132,14 @@ def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
             "length": options.pseudo_length,
             "embed_size": options.embed_size,
             "init_scale": options.embed_init_scale,
+        },
+        "normal_set": {"latent_size": latent_size, "max_count": longest},
+        "dirichlet_process": {
+            "latent_size": latent_size,
+            "max_count": longest,
+            "delta": options.nvib_delta,
+            "prior_alpha": options.nvib_prior_alpha,
+            "kappa": options.nvib_kappa,
         },
     }
     return PRIORS[options.prior](**arguments[options.prior])

@@ -29,6 +29,7 @@ from jvae.training.parallel import MODES
 # The prior that each family of sets needs.
 PRIORS_OF_SETS = {"vt": "normal_set", "vts": "normal_set", "nvib": "dirichlet_process"}
 ATTENTIONS = ("dot_product", "denoising")
+ALPHAS = ("relu", "exp")
 MOST_KAPPA = 1e4  # the memory of its normalising constant grows with it
 
 
@@ -58,6 +59,7 @@ def check(config: ConfigDict) -> None:
     _choose(dict.fromkeys(POSITIONS), model.positions, "model.positions")
     _choose(POOLINGS, model.pooling, "model.pooling")
     _choose(dict.fromkeys(ATTENTIONS), model.attention, "model.attention")
+    _choose(dict.fromkeys(ALPHAS), model.nvib_alpha, "model.nvib_alpha")
     if model.denoise:
         _choose(NOISES, model.denoise, "model.denoise")
     _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
@@ -91,6 +93,8 @@ def check(config: ConfigDict) -> None:
             "vmf_kappa",
             "flow_steps",
             "flow_hidden",
+            "nvib_kappa",
+            "nvib_prior_alpha",
             "layers",
             "heads",
             "max_positions",
@@ -145,7 +149,7 @@ def check(config: ConfigDict) -> None:
             "pretrain_epochs",
         ),
         "evaluation": ("iw_sentences", "iw_tolerance"),
-        "model": ("refine_steps", "feed_forward"),
+        "model": ("refine_steps", "feed_forward", "nvib_delta"),
         "objective": ("bow_weight", "mi_weight", "adversarial_weight"),
     }
     for group, fields in positive.items():
@@ -170,7 +174,7 @@ def check(config: ConfigDict) -> None:
     for field in ("dropout_in", "dropout_out", "variance_dropout"):
         if not 0 <= model[field] < 1:
             raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
-    for field in ("word_dropout", "denoise_rate"):
+    for field in ("word_dropout", "denoise_rate", "vts_stride"):
         if not 0 <= model[field] <= 1:
             raise UserError(f"model.{field} = {model[field]} must be from 0 to 1")
     if model.skip and model.decoder != "lstm":

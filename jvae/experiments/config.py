@@ -68,10 +68,16 @@ def default_config() -> ConfigDict:
             "mode": "vae",  # vae; ae: no noise, no KL; lm: no latent
             "encoder": "lstm",  # lstm, transformer
             "decoder": "lstm",  # lstm, cnn, transformer
-            "prior": "standard_normal",  # standard_normal, mixture, vamp, uniform_sphere
+            # standard_normal, mixture, vamp, uniform_sphere; of sets: normal_set, dirichlet_process
+            "prior": "standard_normal",
             "prior_components": 100,  # mixture, vamp
             "pseudo_length": 10,  # vamp: embeddings of a pseudo-sentence
-            "posterior": "diagonal",  # diagonal, full, vmf, planar, iaf
+            "posterior": "diagonal",  # diagonal, full, vmf, planar, iaf; of sets: vt, vts, nvib
+            "vts_stride": 0.5,  # vts: share of the vectors that is dropped
+            "nvib_alpha": "relu",  # nvib: how pseudo-counts are made; or exp
+            "nvib_kappa": 1,  # nvib: draws of each vector
+            "nvib_delta": 1.0,  # nvib: pseudo-counts that the prior expects of each token
+            "nvib_prior_alpha": 1.0,  # nvib: of the prior's own vector
             "vmf_kappa": 13.0,  # vmf: concentration
             "flow_steps": 2,  # planar, iaf
             "flow_hidden": 64,  # iaf: units of each step's masked layer
