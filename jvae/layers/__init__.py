@@ -17,12 +17,14 @@ from jvae.layers.product import product as product
 from jvae.layers.softmax import next_token_log_prob as next_token_log_prob
 from jvae.layers.softmax import sentence_log_prob as sentence_log_prob
 from jvae.layers.softmax import streamed_log_prob as streamed_log_prob
+from jvae.layers.transformer import ATTENTIONS as ATTENTIONS
 from jvae.layers.transformer import NORMS as NORMS
 from jvae.layers.transformer import POSITIONS as POSITIONS
 from jvae.layers.transformer import Carry as Carry
 from jvae.layers.transformer import Transformer as Transformer
 
 __all__ = [
+    "ATTENTIONS",
     "LSTM",
     "NORMS",
     "POSITIONS",
