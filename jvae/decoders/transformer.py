@@ -20,8 +20,8 @@ class TransformerDecoder(nn.Module):
       latent_size: L, also of the vectors of a set.
       embed_size: E.
       hidden_size: H.
-      layers, heads, feed_forward, norm, positions, max_positions, dropout_in, dropout_out: see
-        `jvae.layers.Transformer`.
+      layers, heads, feed_forward, norm, positions, max_positions, dropout_in, dropout_out,
+        attention: see `jvae.layers.Transformer`.
       word_dropout: share of input words replaced by `<unk>` in training (Bowman et al., 2016).
       dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
 
@@ -41,6 +41,7 @@ class TransformerDecoder(nn.Module):
     max_positions: int = 256
     dropout_in: float = 0.1
     dropout_out: float = 0.1
+    attention: str = "dot_product"
     word_dropout: float = 0.0
     dtype: DType = None
 
@@ -58,6 +59,8 @@ class TransformerDecoder(nn.Module):
             self.max_positions,
             self.dropout_in,
             self.dropout_out,
+            self.latent_size,
+            self.attention,
             self.dtype,
         )
         shape = (self.hidden_size, self.vocab_size)

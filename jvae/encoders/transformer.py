@@ -83,7 +83,7 @@ class TransformerEncoder(nn.Module):
             self.max_positions,
             self.dropout_in,
             self.dropout_out,
-            self.dtype,
+            dtype=self.dtype,
         )
         if isinstance(self.family, Family):
             outputs = self.latent_size if self.point else self.family.size(self.latent_size)

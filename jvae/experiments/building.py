@@ -88,7 +88,7 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
     own: dict[str, dict[str, Any]] = {
         "cnn": {"size": options.cnn_size, **scales},
         "lstm": {"skip": options.skip, **scales},
-        "transformer": blocks,
+        "transformer": {**blocks, "attention": options.attention},
     }
     decoder = DECODERS[options.decoder](
         **sizes,

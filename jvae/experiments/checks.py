@@ -11,7 +11,7 @@ from jvae.encoders import ENCODERS, POOLINGS
 from jvae.errors import UserError
 from jvae.experiments.config import MODES_OF_MODEL, POSTERIOR_MAPS, PRECISIONS
 from jvae.experiments.objective import BOUNDS, GRADIENTS, LOSSES, check_objective
-from jvae.layers import NORMS, POSITIONS
+from jvae.layers import ATTENTIONS, NORMS, POSITIONS
 from jvae.posteriors import OF_TOKENS, POSTERIORS
 from jvae.priors import PRIORS
 from jvae.remedies import (
@@ -28,7 +28,6 @@ from jvae.training.parallel import MODES
 
 # The prior that each family of sets needs.
 PRIORS_OF_SETS = {"vt": "normal_set", "vts": "normal_set", "nvib": "dirichlet_process"}
-ATTENTIONS = ("dot_product", "denoising")
 ALPHAS = ("relu", "exp")
 MOST_KAPPA = 1e4  # the memory of its normalising constant grows with it
 

@@ -100,13 +100,13 @@ class CrossAttention(nn.Module):
     """Attention to a set of vectors: it asks only which of them are there, not their weights.
 
     Attributes:
-      size: H of the queries, and of what comes out.
       heads: N; divides H.
+      size: H of the queries, and of what comes out.
       dtype: of the products' factors, see `jvae.layers.product`.
     """
 
-    size: int
     heads: int
+    size: int
     dtype: DType = None
 
     def setup(self):

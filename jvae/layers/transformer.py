@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from jvae.errors import UserError
 from jvae.layers.attention import CrossAttention, Memory, SelfAttention
+from jvae.layers.denoising import DenoisingAttention
 from jvae.layers.dropout import dropout
 from jvae.layers.product import by_row, dense_product
 from jvae.random import Stream, stream
@@ -17,6 +18,7 @@ from jvae.types import Array, DType, Key
 
 NORMS = ("pre", "post")
 POSITIONS = ("sinusoidal", "learned")
+ATTENTIONS = ("dot_product", "denoising")
 
 # Of dropout: the key at this step, and the sentences' numbers `[B]`; None outside training.
 Noise = tuple[Key, Array] | None
@@ -62,6 +64,8 @@ class Block(nn.Module):
       norm: one of `NORMS`.
       dropout: on the other sublayers' outputs.
       number: of the block: each has noise of its own.
+      latent_size: of z, or of the vectors of a set.
+      attention: to a set, one of `ATTENTIONS`.
       dtype: of the products' factors, see `jvae.layers.product`.
 
     References:
@@ -75,6 +79,8 @@ class Block(nn.Module):
     norm: str
     dropout: float
     number: int
+    latent_size: int
+    attention: str
     dtype: DType = None
 
     def setup(self):
@@ -82,7 +88,12 @@ class Block(nn.Module):
         dot_general = dense_product(self.dtype)
         self.self_attention = SelfAttention(self.size, self.heads, self.dtype)
         self.latent = nn.Dense(self.size, use_bias=False, dot_general=dot_general)
-        self.cross_attention = CrossAttention(self.size, self.heads, self.dtype)
+        sizes = (self.heads, self.size)
+        self.cross_attention = (
+            DenoisingAttention(*sizes, self.latent_size, dtype=self.dtype)
+            if self.attention == "denoising"
+            else CrossAttention(*sizes, self.dtype)
+        )
         self.widen = nn.Dense(self.feed_forward or 4 * self.size, dot_general=dot_general)
         self.narrow = nn.Dense(self.size, dot_general=dot_general)
         self.attention_norm = nn.LayerNorm()
@@ -162,6 +173,9 @@ class Transformer(nn.Module):
       max_positions: of learned positions.
       dropout_in: dropout on the first block's input.
       dropout_out: dropout on each sublayer's output.
+      latent_size: of z, or of the vectors of a set; 0 where the blocks are told nothing.
+      attention: to a set, one of `ATTENTIONS`: "dot_product" asks only which vectors are there,
+        "denoising" for their weights and variances, too.
       dtype: of the products' factors, see `jvae.layers.product`.
     """
 
@@ -175,6 +189,8 @@ class Transformer(nn.Module):
     max_positions: int
     dropout_in: float
     dropout_out: float
+    latent_size: int = 0
+    attention: str = "dot_product"
     dtype: DType = None
 
     def setup(self):
@@ -186,8 +202,20 @@ class Transformer(nn.Module):
             # About as large as sinusoids beside embeddings of variance 1.
             shape, init = (self.max_positions, self.size), nn.initializers.normal(0.5)
             self.table = self.param("position_table", init, shape)
-        common = (self.size, self.heads, self.feed_forward, self.norm, self.dropout_out)
-        self.blocks = [Block(*common, number, self.dtype) for number in range(self.layers)]
+        self.blocks = [
+            Block(
+                size=self.size,
+                heads=self.heads,
+                feed_forward=self.feed_forward,
+                norm=self.norm,
+                dropout=self.dropout_out,
+                number=number,
+                latent_size=self.latent_size,
+                attention=self.attention,
+                dtype=self.dtype,
+            )
+            for number in range(self.layers)
+        ]
         if self.norm == "pre":
             self.final_norm = nn.LayerNorm()
 

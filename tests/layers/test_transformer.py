@@ -30,7 +30,7 @@ def transformer(norm: str = "pre", **options) -> Transformer:
     defaults = {
         "embed_size": EMBED,
         "size": H,
-        "layers": 2,
+        "layers": 1,
         "heads": HEADS,
         "feed_forward": 5,
         "norm": norm,
@@ -38,6 +38,7 @@ def transformer(norm: str = "pre", **options) -> Transformer:
         "max_positions": 7,
         "dropout_in": 0.3,
         "dropout_out": 0.2,
+        "latent_size": L,
     }
     return Transformer(**(defaults | options))
 
@@ -119,8 +120,9 @@ def numpy_transformer(params, embedded, told, norm: str, seen) -> np.ndarray:
                 if "position_table" in params
                 else place
             )
-    for layer in range(2):
-        rows = numpy_block(params[f"blocks_{layer}"], rows, told, norm, seen)
+    for name in sorted(params):
+        if name.startswith("blocks_"):
+            rows = numpy_block(params[name], rows, told, norm, seen)
     if norm == "pre":
         rows = np.stack([layer_norm(params["final_norm"], row) for row in rows])
     return rows
@@ -130,18 +132,26 @@ def numpy_transformer(params, embedded, told, norm: str, seen) -> np.ndarray:
 def test_an_encoder_is_the_numpy_one(norm):
     module = transformer(norm)
     params = random_params(module, None)
-    found = module.apply(params, EMBEDDED, None, None, mask=MASK)
+    found = jax.jit(lambda x, mask: module.apply(params, x, None, None, mask=mask))(EMBEDDED, MASK)
     for b, length in enumerate(MASK.sum(1)):
         expected = numpy_transformer(params, EMBEDDED[b], None, norm, lambda t, n=length: range(n))
         np.testing.assert_allclose(found[b, :length], expected[:length], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("z", [VECTOR, SET], ids=["vector", "set"])
-def test_a_decoder_is_the_numpy_one_whole_and_token_by_token(norm, z):
-    module = transformer(norm, positions="learned" if norm == "post" else "sinusoidal")
+@pytest.mark.parametrize(
+    ("z", "norm", "positions", "layers"),
+    [
+        (VECTOR, "pre", "learned", 1),
+        (VECTOR, "post", "sinusoidal", 1),
+        (SET, "pre", "sinusoidal", 2),
+        (SET, "post", "sinusoidal", 1),
+    ],
+    ids=["vector-pre", "vector-post", "set-pre", "set-post"],
+)
+def test_a_decoder_is_the_numpy_one_whole_and_token_by_token(z, norm, positions, layers):
+    module = transformer(norm, positions=positions, layers=layers)
     params = random_params(module, z)
-    found = module.apply(params, EMBEDDED, z, None, causal=True)
+    found = jax.jit(lambda x, z: module.apply(params, x, z, None, causal=True))(EMBEDDED, z)
     for b in range(B):
         vectors = np.asarray(SET.vectors[b], np.float64)[PRESENT[b]]
         told = of_vector(np.asarray(VECTOR[b], np.float64)) if z is VECTOR else of_set(vectors)
@@ -161,10 +171,11 @@ def test_no_token_changes_what_comes_before_it():
     module = transformer()
     params = random_params(module, VECTOR)
     run = jax.jit(lambda x: module.apply(params, x, VECTOR, None, causal=True))
+    plain = np.asarray(run(EMBEDDED))
     for t in (1, 3):
-        other = run(EMBEDDED.at[:, t].add(1.0))
-        np.testing.assert_array_equal(other[:, :t], run(EMBEDDED)[:, :t])
-        assert np.all(np.any(other[:, t:] != run(EMBEDDED)[:, t:], axis=-1))
+        other = np.asarray(run(EMBEDDED.at[:, t].add(1.0)))
+        np.testing.assert_array_equal(other[:, :t], plain[:, :t])
+        assert np.all(np.any(other[:, t:] != plain[:, t:], axis=-1))
 
 
 @pytest.mark.parametrize("size", [4, 7])
@@ -185,7 +196,6 @@ def test_learned_positions_end_somewhere():
     long = jnp.zeros((B, 8, EMBED))
     with pytest.raises(UserError, match="8 tokens are more than model.max_positions = 7"):
         module.apply(params, long, VECTOR, None)
-    module.apply(params, VECTOR, 7, method="start")
     with pytest.raises(UserError, match="9 tokens are more than model.max_positions = 7"):
         module.apply(params, VECTOR, 9, method="start")
 
@@ -214,39 +224,22 @@ def test_a_set_has_no_order_and_what_is_absent_does_not_matter():
     assert np.all(grads[1].vectors[~PRESENT] == 0) and np.all(grads[1].vectors[PRESENT] != 0)
 
 
-def test_dropout_belongs_to_the_sentence():
-    module = transformer()
-    params = random_params(module, VECTOR)
-    index = jnp.asarray([4, 9, 2])
-
-    @jax.jit
-    def run(embedded, z, index, key=KEY):
-        return module.apply(params, embedded, z, (key, index), causal=True)
-
-    out = run(EMBEDDED, VECTOR, index)
-    np.testing.assert_allclose(
-        run(EMBEDDED[::-1], VECTOR[::-1], index[::-1])[::-1], out, rtol=1e-5, atol=1e-6
-    )
-    longer = jnp.pad(EMBEDDED, ((0, 0), (0, 3), (0, 0)))
-    np.testing.assert_allclose(run(longer, VECTOR, index)[:, :T], out, rtol=1e-5, atol=1e-6)
-    assert np.all(np.any(run(EMBEDDED, VECTOR, index + 1) != out, axis=(1, 2)))
-    assert np.all(np.any(run(EMBEDDED, VECTOR, index, jax.random.key(4)) != out, axis=(1, 2)))
-
-
 def test_every_sublayer_is_dropped_by_noise_of_its_own(monkeypatch):
     """Which keys are used, at which rates, on which arrays."""
-    used = []
+    used, sentences = [], jnp.asarray([4, 9, 2])
 
     def recorded(x, rate, *, key, index):
+        np.testing.assert_array_equal(index, sentences)
         used.append((x.shape, rate, tuple(np.asarray(jax.random.key_data(key)).tolist())))
         return x
 
     monkeypatch.setattr("jvae.layers.transformer.dropout", recorded)
-    module = transformer()
+    module = transformer(layers=2)
     for z, sublayers in ((VECTOR, (0, 2)), (SET, (0, 1, 2))):
-        used.clear()
         params = random_params(module, z)
-        noisy = module.apply(params, EMBEDDED, z, (KEY, jnp.arange(B)), causal=True)
+        plain = module.apply(params, EMBEDDED, z, None, causal=True)
+        used.clear()
+        noisy = module.apply(params, EMBEDDED, z, (KEY, sentences), causal=True)
         expected = [((B, T, H), 0.3, stream(KEY, Stream.EMBEDDING_DROPOUT))]
         expected += [
             ((B, T, H), 0.2, stream(KEY, Stream.OUTPUT_DROPOUT, 3 * layer + sublayer))
@@ -257,7 +250,6 @@ def test_every_sublayer_is_dropped_by_noise_of_its_own(monkeypatch):
         rest = [shape_and_rate for *shape_and_rate, _ in expected]
         assert used == [(*known, key) for known, key in zip(rest, keys, strict=True)]
         # Nothing was dropped, and nothing else tells training from evaluation.
-        plain = module.apply(params, EMBEDDED, z, None, causal=True)
         np.testing.assert_array_equal(noisy, plain)
 
 
@@ -270,3 +262,18 @@ def test_bfloat16_rounds_factors_only():
     assert rounded.dtype == jnp.float32
     np.testing.assert_allclose(rounded, exact, atol=0.05)
     assert np.any(rounded != exact)
+
+
+def test_denoising_attention_is_told_weights_and_variances_also_token_by_token():
+    log_vars = SET.vectors / 2
+    module, z = transformer(attention="denoising"), SET._replace(log_vars=log_vars)
+    params = random_params(module, z)
+    run = jax.jit(lambda z: module.apply(params, EMBEDDED, z, None, causal=True))
+    found, weights = run(z), jnp.where(PRESENT, SET.log_weights * 2, -jnp.inf)
+    assert np.any(run(z._replace(log_weights=weights)) != found)
+    assert np.any(run(z._replace(log_vars=log_vars + 1)) != found)
+    step = jax.jit(lambda carry, x: module.apply(params, carry, x, method="step"))
+    carry = module.apply(params, z, T, method="start")
+    for t in range(T):
+        carry, hidden = step(carry, EMBEDDED[:, t])
+        np.testing.assert_allclose(hidden, found[:, t], rtol=1e-4, atol=1e-5)
