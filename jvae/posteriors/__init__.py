@@ -4,17 +4,24 @@ from collections.abc import Callable
 
 from jvae.posteriors.family import DIAGONAL as DIAGONAL
 from jvae.posteriors.family import Family as Family
+from jvae.posteriors.family import TokenFamily as TokenFamily
 from jvae.posteriors.full import FULL as FULL
 from jvae.posteriors.iaf import iaf as iaf
+from jvae.posteriors.nvib import nvib as nvib
 from jvae.posteriors.planar import planar as planar
+from jvae.posteriors.tokens import vt as vt
+from jvae.posteriors.tokens import vts as vts
 from jvae.posteriors.vmf import vmf as vmf
 
-POSTERIORS: dict[str, Callable[..., Family]] = {
+POSTERIORS: dict[str, Callable[..., Family | TokenFamily]] = {
     "diagonal": lambda: DIAGONAL,
     "full": lambda: FULL,
     "vmf": vmf,
     "planar": planar,
     "iaf": iaf,
+    "vt": vt,
+    "vts": vts,
+    "nvib": nvib,
 }
 
 # Those whose posteriors are of sets of vectors, made of all of a sentence's tokens.

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -21,6 +22,20 @@ class Family:
 
     size: Callable[[int], int]
     posterior: Callable[[Array], Distribution]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenFamily:
+    """A family of posteriors over sets of vectors, `jvae.sets.VectorSet`, made of all tokens.
+
+    Attributes:
+      posterior: `(hidden [B, T, H], mask [B, T], *, train) -> distribution`, mask True of real
+        tokens; a function, or a Flax module with parameters of its own, which the encoder takes in.
+        The distribution has `sample(keys [B])` and `log_prob(z)`, `mean`, a set, and `pooled`, a
+        vector `[B, P]` of the sentence.
+    """
+
+    posterior: Callable[..., Any]
 
 
 def _diagonal(outputs: Array) -> DiagonalGaussian:

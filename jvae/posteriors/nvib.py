@@ -1,0 +1,194 @@
+"""Posteriors over mixtures: a Gaussian for each token, and Dirichlet weights that can delete it."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jvae.dirichlet import dirichlet_log_prob, draw_log_gamma, log_normalised
+from jvae.errors import UserError
+from jvae.posteriors.family import TokenFamily
+from jvae.posteriors.tokens import (
+    linear,
+    pooled,
+    standard_normal_kl,
+    vectors_log_prob,
+    where_present,
+)
+from jvae.sets import VectorSet
+from jvae.types import Array, Key
+
+# Of |log alpha|: sums of exp(69) are finite in float32 and bfloat16, and so are gradients.
+LIMIT = math.log(1e30)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NVIB:
+    """`pi ~ Dir(alpha)` and `Z_i ~ N(means_i, diag(exp(log_vars_i)))`, independent.
+
+    A draw has kappa impulses for each component, row `s N + i` the copy s of component i, with
+    `pi ~ Dir(alpha / kappa)` over all `kappa N` rows. This is the source's two levels at once: of
+    Gammas with parameters `alpha_i / kappa` the sum over s is Gamma(alpha_i), hence the sums of pi
+    are Dir(alpha); and it is independent of the shares in it, which are Dir(alpha_i / kappa, ..).
+
+    Attributes:
+      means: `[B, N, P]`, N = T + 1; row 0 is the prior's component, which is never absent.
+      log_vars: `[B, N, P]`.
+      log_alpha: `[B, N]`, minus infinity where there is no component.
+      rows: `[B]`, n of the source's KL terms: the prior's row and the sentence's tokens, dropped
+        ones too.
+      kappa: impulses for each component in a draw, a Python number.
+    """
+
+    means: Array
+    log_vars: Array
+    log_alpha: Array
+    rows: Array
+    kappa: int = dataclasses.field(metadata={"static": True}, default=1)
+
+    @property
+    def mean(self) -> VectorSet:
+        """The mixture of Gaussians with weights `E[pi] = alpha / sum alpha`."""
+        return VectorSet(self.means, log_normalised(self.log_alpha), self.log_vars)
+
+    @property
+    def pooled(self) -> Array:
+        """`[B, P]`: the means, averaged with these weights."""
+        return pooled(self.mean)
+
+    def sample(self, keys: Key) -> VectorSet:
+        """`kappa N` impulses, keys `[B]`.
+
+        The noise of a row depends on its key, component and copy, not on N.
+        """
+        copies, size = self.kappa, self.means.shape[-1]
+
+        def draw(key: Key, log_alpha: Array) -> tuple[Array, Array]:
+            of_vectors, of_weights = jax.random.split(key)
+            # Components come first here: more of them do not move the bits of the others.
+            of_copy = jnp.broadcast_to(log_alpha[:, None], (len(log_alpha), copies))
+            noise = jax.random.normal(of_vectors, (*of_copy.shape, size), self.means.dtype)
+            log_g = draw_log_gamma(of_weights, jnp.where(of_copy != -jnp.inf, of_copy, 0))
+            return jnp.swapaxes(noise, 0, 1), jnp.where(of_copy != -jnp.inf, log_g, -jnp.inf).T
+
+        noise, log_g = jax.vmap(draw)(keys, self.log_alpha - math.log(copies))
+        means, log_vars = self._tiled(self.means), self._tiled(self.log_vars)
+        log_pi = log_normalised(log_g.reshape(means.shape[:-1]))
+        vectors = means + jnp.exp(0.5 * log_vars) * noise.reshape(means.shape)
+        return VectorSet(where_present(log_pi, vectors), log_pi)
+
+    def log_prob(self, z: VectorSet) -> Array:
+        """`log Dir(pi; alpha / kappa) + sum_i log N(Z_i)`, `[..., B]`, nats.
+
+        Of pi as a point of the simplex, all coordinates but one. Minus infinity where z has other
+        rows.
+        """
+        log_alpha = jnp.tile(self.log_alpha, self.kappa) - math.log(self.kappa)
+        of_weights = dirichlet_log_prob(z.log_weights, log_alpha)
+        means, log_vars = self._tiled(self.means), self._tiled(self.log_vars)
+        return of_weights + vectors_log_prob(z, means, log_vars, log_alpha)
+
+    def _tiled(self, rows: Array) -> Array:
+        return jnp.tile(rows, (self.kappa, 1))
+
+
+def gaussian_kl(q: NVIB) -> Array:
+    """`KL_G = kappa / P sum_i w_i KL(N_i || N(0, I))`, `w = alpha / sum alpha`: `[B]`.
+
+    A mean over dimensions and weights: times `n P` it is of the source's `k0 = kappa n` draws, in
+    nats.
+
+    References:
+      Henderson and Fehr (2023), as their code has it.
+    """
+    rows = standard_normal_kl(q.means, q.log_vars) / q.means.shape[-1]
+    return q.kappa * jnp.sum(jnp.exp(q.mean.log_weights) * rows, axis=-1)
+
+
+class NVIBHead(nn.Module):
+    """Hidden states `[B, T, H]` -> NVIB posteriors with one component for each token.
+
+    Means and log variances are linear in the state, and so is alpha, or log alpha in the state and
+    its squares.
+
+    Attributes:
+      latent_size: P.
+      alpha: "relu" or "exp", see `nvib`.
+      kappa: draws for each component.
+      prior_alpha: of row 0, whose mean is 0 and whose variance is 1.
+      prune: with "exp", components up to this alpha are absent outside training.
+    """
+
+    latent_size: int
+    alpha: str
+    kappa: int
+    prior_alpha: float
+    prune: float
+
+    @nn.compact
+    def __call__(self, hidden: Array, mask: Array, *, train: bool) -> NVIB:
+        """The posteriors; `mask` `[B, T]` is True of real tokens."""
+        log_alpha = self._log_alpha(hidden)
+        if self.alpha == "exp" and not train:
+            log_alpha = jnp.where(log_alpha > math.log(self.prune), log_alpha, -jnp.inf)
+        log_alpha = jnp.where(mask, log_alpha, -jnp.inf)
+        means, log_vars = (
+            jnp.where(mask[..., None], linear(self.latent_size, name)(hidden), 0)
+            for name in ("mean", "log_var")
+        )
+        first = [(0, 0), (1, 0)]  # the prior's component
+        return NVIB(
+            jnp.pad(means, [*first, (0, 0)]),
+            jnp.pad(log_vars, [*first, (0, 0)]),
+            jnp.pad(log_alpha, first, constant_values=math.log(self.prior_alpha)),
+            1 + jnp.sum(mask, axis=-1, dtype=means.dtype),
+            self.kappa,
+        )
+
+    def _log_alpha(self, hidden: Array) -> Array:
+        # All alphas start at 1, as the prior's: with the source's Xavier kernel half of the ReLUs
+        # would start dead, without a gradient.
+        zeros, ones = nn.initializers.zeros, nn.initializers.ones
+        if self.alpha == "relu":
+            alpha = nn.Dense(1, kernel_init=zeros, bias_init=ones, name="alpha")(hidden)[..., 0]
+            logs = jnp.log(jnp.where(alpha > 0, alpha, 1))
+            return jnp.where(alpha > 0, jnp.clip(logs, -LIMIT, LIMIT), -jnp.inf)
+        logs = nn.Dense(1, kernel_init=zeros, name="alpha")(hidden)
+        square = jnp.square(hidden)
+        logs += nn.Dense(1, kernel_init=zeros, use_bias=False, name="alpha_quadratic")(square)
+        return jnp.clip(logs[..., 0], -LIMIT, LIMIT)
+
+
+def nvib(
+    *,
+    latent_size: int,
+    alpha: str = "relu",
+    kappa: int = 1,
+    prior_alpha: float = 1.0,
+    prune: float = 0.1,
+) -> TokenFamily:
+    """The nonparametric variational information bottleneck: as many vectors as a sentence needs.
+
+    Args:
+      latent_size: P.
+      alpha: how the pseudo-counts are made. "relu": `max(0, w'h + b)`, where 0 deletes the vector;
+        "exp": `exp(w'h + v'h^2 + b)`, of the later code.
+      kappa: draws for each component.
+      prior_alpha: of the prior's component, the prior's own.
+      prune: with "exp", vectors up to this alpha are deleted outside training.
+
+    Raises:
+      UserError: an option is not one of these.
+
+    References:
+      Henderson and Fehr (2023), A VAE for Transformers with Nonparametric Variational Information
+      Bottleneck. Their samplers of Gamma variables are approximate and biased, ours is exact.
+    """
+    if alpha not in ("relu", "exp"):
+        raise UserError(f"nvib's alpha is {alpha!r}: give relu or exp")
+    if kappa < 1 or prior_alpha <= 0 or prune <= 0:
+        raise UserError("nvib: kappa is at least 1, and prior_alpha and prune are above 0")
+    return TokenFamily(NVIBHead(latent_size, alpha, kappa, prior_alpha, prune))

@@ -1,0 +1,96 @@
+"""Sets of standard normal vectors, and how many of them there are: the prior of VT and VTS."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jvae.distributions import ANALYTIC_KL, SURROGATE_KL
+from jvae.posteriors.tokens import (
+    TokenDelta,
+    TokenGaussian,
+    standard_normal_kl,
+    vectors_log_prob,
+    where_present,
+)
+from jvae.sets import VectorSet
+from jvae.types import Array, Key, Params
+from jvae.vae import Prior
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NormalSet:
+    """`p(n) prod_i N(z_i; 0, I)`.
+
+    Attributes:
+      logits: of n, `[max_count + 1]`.
+      latent_size: P, a Python number.
+    """
+
+    logits: Array
+    latent_size: int = dataclasses.field(metadata={"static": True})
+
+    def sample(self, keys: Key) -> VectorSet:
+        """A number of vectors, then the vectors; keys `[B]` -> `max_count` rows each."""
+        of_count, of_vectors = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        present = jnp.arange(len(self.logits) - 1) < draw_count(of_count, self.logits)[:, None]
+        zeros = jnp.zeros((*present.shape, self.latent_size))
+        return TokenGaussian(zeros, zeros, jnp.where(present, 0.0, -jnp.inf)).sample(of_vectors)
+
+    def log_prob(self, z: VectorSet) -> Array:
+        """`log p(n) + sum_i log N(z_i; 0, I)`, `[..., B]`, nats."""
+        zero = jnp.zeros((), z.vectors.dtype)
+        of_vectors = vectors_log_prob(z, zero, zero, z.log_weights)
+        return log_count_prob(self.logits, count_present(z.log_weights)) + of_vectors
+
+
+def draw_count(keys: Key, logits: Array) -> Array:
+    """`n ~ softmax(logits)`, keys `[B]` -> `[B]`."""
+    return jax.vmap(lambda key: jax.random.categorical(key, logits))(keys)
+
+
+def count_present(log_weights: Array) -> Array:
+    """Rows that are there, `[..., K]` -> `[...]` int."""
+    return jnp.sum(log_weights != -jnp.inf, axis=-1)
+
+
+def log_count_prob(logits: Array, n: Array) -> Array:
+    """`log p(n)`, elementwise; minus infinity beyond the logits."""
+    known = (n >= 0) & (n < len(logits))
+    return jnp.where(known, jax.nn.log_softmax(logits)[jnp.where(known, n, 0)], -jnp.inf)
+
+
+def _kl_terms(q: TokenGaussian, p: NormalSet) -> dict[str, Array]:
+    """`sum_i KL(N_i || N(0, I))` and, as n is no random variable of q, `-log p(n)`."""
+    rows = standard_normal_kl(q.means, q.log_vars)
+    gaussian = jnp.sum(where_present(q.log_weights, rows[..., None])[..., 0], axis=-1)
+    return {"gaussian": gaussian, "length": -log_count_prob(p.logits, count_present(q.log_weights))}
+
+
+def _kl(q: TokenGaussian, p: NormalSet) -> Array:
+    terms = _kl_terms(q, p)
+    return terms["gaussian"] + terms["length"]
+
+
+# Exact, both; training has it by name.
+ANALYTIC_KL[TokenGaussian, NormalSet] = _kl
+SURROGATE_KL[TokenGaussian, NormalSet] = _kl_terms
+ANALYTIC_KL[TokenDelta, NormalSet] = lambda q, p: jnp.zeros(q.means.shape[0])
+
+
+def normal_set(*, latent_size: int, max_count: int) -> Prior:
+    """`p(n) prod_{i <= n} N(z_i; 0, I)`, p(n) learned: uniform at first.
+
+    Args:
+      latent_size: P.
+      max_count: the largest n. Of more vectors the probability is 0.
+    """
+
+    def init(key: Key) -> Params:
+        return {"logits": jnp.zeros(max_count + 1)}
+
+    def distribution(params: Params) -> NormalSet:
+        return NormalSet(params["prior"]["logits"], latent_size)
+
+    return Prior(init, distribution)  # type: ignore[arg-type]  # over sets
