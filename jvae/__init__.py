@@ -12,6 +12,7 @@ from jvae.encoders.lstm import LSTMEncoder as LSTMEncoder
 from jvae.encoders.lstm import lstm_encoder as lstm_encoder
 from jvae.encoders.none import no_encoder as no_encoder
 from jvae.errors import UserError as UserError
+from jvae.layers.denoising import denoising_attention as denoising_attention
 from jvae.objectives.elbo import ELBOTerms as ELBOTerms
 from jvae.objectives.elbo import elbo as elbo
 from jvae.objectives.elbo import init as init
@@ -20,6 +21,7 @@ from jvae.objectives.importance import importance_weights as importance_weights
 from jvae.objectives.importance import iw_log_likelihood as iw_log_likelihood
 from jvae.objectives.losses import negative_elbo as negative_elbo
 from jvae.priors.standard_normal import standard_normal as standard_normal
+from jvae.sets import VectorSet as VectorSet
 from jvae.types import Batch as Batch
 from jvae.vae import VAE as VAE
 from jvae.vae import Decoder as Decoder
@@ -40,7 +42,9 @@ __all__ = [
     "LSTMEncoder",
     "Prior",
     "UserError",
+    "VectorSet",
     "decoder_from_module",
+    "denoising_attention",
     "elbo",
     "encoder_from_module",
     "importance_weights",

@@ -179,21 +179,29 @@ def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: P
 
     Source: Alemi et al. 2018, Fixing a Broken ELBO, figure 1.
     """
-    figure = _figure(width=6.4, height=4.4)
-    ax = figure.subplots()
+    figure, ax = _method_points(points)
     rates = [kl for runs in points.values() for kl, _ in runs]
-    for number, (name, runs) in enumerate(points.items()):
-        if not runs:
-            continue
-        colour, marker = COLOURS[number % len(COLOURS)], "os^D"[number // len(COLOURS) % 4]
-        ax.scatter(*zip(*runs, strict=True), s=40, c=colour, marker=marker, label=name, zorder=2)
     span = np.array([0.0, 1.1 * max([*rates, 1.0])])
     for total in {round(kl + rec) for runs in points.values() for kl, rec in runs}:
         ax.plot(span, total - span, color="0.8", lw=0.8, ls="--", zorder=1)
     ax.set_xlim(*(span - [0.03 * span[1], 0]))
-    if points:
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     _label(ax, "rate: KL (nats per sentence)", "distortion: rec (nats per sentence)")
+    _save(figure, path)
+
+
+def methods_by(
+    points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, path: PathLike
+) -> None:
+    """Two numbers of several methods, a point a run.
+
+    Args:
+      points: method -> (x, y) of each run; see `rate_distortion`.
+      x: what the first number is.
+      y: what the second is.
+      path: of the PNG.
+    """
+    figure, ax = _method_points(points)
+    _label(ax, x, y)
     _save(figure, path)
 
 
@@ -242,6 +250,20 @@ def kl_heat_map(history: Sequence[Mapping[str, Any]], path: PathLike) -> None:
     figure.colorbar(drawn, ax=ax, label="KL (nats)")
     _label(ax, "epoch", "dimension, by last KL")
     _save(figure, path)
+
+
+def _method_points(points: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[Any, Any]:
+    """A figure and its axes with a colour and a mark for each method."""
+    figure = _figure(width=6.4, height=4.4)
+    ax = figure.subplots()
+    for number, (name, runs) in enumerate(points.items()):
+        if not runs:
+            continue
+        colour, marker = COLOURS[number % len(COLOURS)], "os^D"[number // len(COLOURS) % 4]
+        ax.scatter(*zip(*runs, strict=True), s=40, c=colour, marker=marker, label=name, zorder=2)
+    if any(points.values()):
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure, ax
 
 
 def _figure(width: float, height: float) -> Any:

@@ -37,7 +37,8 @@ class Decoder(NamedTuple):
       log_prob: `(params, z [B, L], batch, *, key, train) -> [B]`, nats per sentence. Map it over
         samples with `jax.vmap`: what does not depend on z is then computed once. Of some decoders z
         is a tree of arrays, `jvae.sets.VectorSet`.
-      start: `(params, z [B, L]) -> carry`: the state before the first token.
+      start: `(params, z [B, L], max_length) -> carry`: the state before the first token, arrays
+        only. `max_length`, a static number, is how many tokens will be read at most.
       step: `(params, carry, token [B]) -> (carry, logits [B, V])`: reads a token, predicts the
         next.
       auxiliary: None, or `(params, z [B, L], batch) -> {name: [B]}`: what a loss may add in
@@ -46,7 +47,7 @@ class Decoder(NamedTuple):
 
     init: Callable[..., Params]
     log_prob: Callable[..., Array]
-    start: Callable[[Params, Array], Any]
+    start: Callable[[Params, Any, int], Any]
     step: Callable[[Params, Any, Array], tuple[Any, Array]]
     auxiliary: Callable[[Params, Array, Batch], dict[str, Array]] | None = None
 
@@ -114,17 +115,17 @@ def encoder_from_module(module: nn.Module) -> Encoder:
 
 
 def decoder_from_module(module: nn.Module) -> Decoder:
-    """Wraps a Flax module with methods `log_prob(z, batch, *, key, train)`, `start(z)`, `step`."""
+    """Wraps a Flax module with methods `log_prob(z, batch, *, key, train)`, `start`, `step`."""
 
-    def init(key: Key, z: Array, batch: Batch) -> Params:
+    def init(key: Key, z: Any, batch: Batch) -> Params:
         variables = module.init(key, z, batch, key=key, train=False, method="log_prob")
         return variables.get("params", {})
 
-    def log_prob(params: Params, z: Array, batch: Batch, *, key: Key, train: bool) -> Array:
+    def log_prob(params: Params, z: Any, batch: Batch, *, key: Key, train: bool) -> Array:
         return _apply(module, params, z, batch, key=key, train=train, method="log_prob")
 
-    def start(params: Params, z: Array) -> Any:
-        return _apply(module, params, z, method="start")
+    def start(params: Params, z: Any, max_length: int) -> Any:
+        return _apply(module, params, z, max_length, method="start")
 
     def step(params: Params, carry: Any, token: Array) -> tuple[Any, Array]:
         return _apply(module, params, carry, token, method="step")

@@ -19,10 +19,10 @@ from tests.conftest import LATENT, VOCAB, make_batch
 SIZES = {
     "vocab_size": VOCAB,
     "embed_size": 5,
-    "hidden_size": 7,
-    "init_scale": 0.5,
-    "embed_init_scale": 0.5,
+    "hidden_size": 8,
 }
+SCALES = {"init_scale": 0.5, "embed_init_scale": 0.5}
+OPTIONS = {"lstm": SCALES, "cnn": SCALES, "none": {}, "transformer": {"layers": 1, "heads": 2}}
 BATCH = make_batch(4, 6)
 B, T = BATCH.targets.shape
 OF_SETS = ("normal_set", "dirichlet_process")
@@ -80,7 +80,7 @@ def prior_of(name: str, encoder: jvae.Encoder, size: int) -> jvae.Prior:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoder(name):
-    encoder = ENCODERS[name](**SIZES, latent_size=LATENT)
+    encoder = ENCODERS[name](**SIZES, **OPTIONS[name], latent_size=LATENT)
     size = latent_size_of(encoder)
     params = assert_key_decides(jax.jit(lambda key: encoder.init(key, BATCH)))
 
@@ -116,7 +116,7 @@ def test_encoder(name):
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_decoder(name):
-    decoder = DECODERS[name](**SIZES, latent_size=LATENT)
+    decoder = DECODERS[name](**SIZES, **OPTIONS[name], latent_size=LATENT)
     z = LATENTS
     params = assert_key_decides(jax.jit(lambda key: decoder.init(key, z, BATCH)))
 
@@ -132,7 +132,7 @@ def test_decoder(name):
     reversed_batch = jax.tree.map(lambda field: field[::-1], BATCH)
     assert_close(log_prob(params, z[::-1], reversed_batch, None, False), result[::-1])
     # Token by token.
-    carry, total = decoder.start(params, z), np.zeros(B)
+    carry, total = decoder.start(params, z, T), np.zeros(B)
     step = jax.jit(decoder.step)
     for t in range(T):
         carry, logits = step(params, carry, BATCH.inputs[:, t])
@@ -155,7 +155,7 @@ def test_decoder(name):
 # Those over sets are in tests/priors/test_sets.py.
 @pytest.mark.parametrize("name", [name for name in PRIORS if name not in OF_SETS])
 def test_prior(name):
-    encoder = ENCODERS["lstm"](**SIZES, latent_size=LATENT)
+    encoder = ENCODERS["lstm"](**SIZES, **SCALES, latent_size=LATENT)
     prior = prior_of(name, encoder, LATENT)
     params = {"prior": assert_key_decides(prior.init), "encoder": encoder.init(KEY, BATCH)}
     z = LATENTS
@@ -176,17 +176,19 @@ def test_prior(name):
         np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
 
 
-MODELS = list(itertools.product(ENCODERS, DECODERS, ["standard_normal"]))
+OTHERS = [name for name in ENCODERS if name != "transformer"], ["lstm", "cnn"]
+MODELS = list(itertools.product(*OTHERS, ["standard_normal"]))
+MODELS += [("transformer", "transformer", "vamp")]
 MODELS += [("lstm", "lstm", prior) for prior in PRIORS if prior in ("mixture", "vamp")]
 
 
 @pytest.mark.parametrize("names", MODELS, ids="-".join)
 def test_every_model_has_an_elbo_a_gradient_and_importance_weights(names):
-    encoder = ENCODERS[names[0]](**SIZES, latent_size=LATENT)
+    encoder = ENCODERS[names[0]](**SIZES, **OPTIONS[names[0]], latent_size=LATENT)
     size = latent_size_of(encoder)
     model = jvae.VAE(
         encoder,
-        DECODERS[names[1]](**SIZES, latent_size=size),
+        DECODERS[names[1]](**SIZES, **OPTIONS[names[1]], latent_size=size),
         prior_of(names[2], encoder, size),
         size,
     )

@@ -82,7 +82,7 @@ def by_token(params):
     result = []
     for z in LATENTS:
         rows = jnp.broadcast_to(z, (len(ENDED), LATENT))
-        carry, steps = MODEL.decoder.start(params["decoder"], rows), []
+        carry, steps = MODEL.decoder.start(params["decoder"], rows, LONGEST), []
         for position in range(LONGEST):
             carry, logits = step(params["decoder"], carry, STRINGS.tokens[:, position])
             assert logits.shape == (len(ENDED), VOCAB)

@@ -37,6 +37,9 @@ PICTURES = {
     "rate and distortion": lambda path: plots.rate_distortion(
         {"ae": [], "vae": [(0.1, 36.0), (0.2, 35.9)], "aggressive": [(2.0, 34.5)]}, path
     ),
+    "two numbers": lambda path: plots.methods_by(
+        {"ae": [], "vae": [(0.1, 36.0), (0.2, 35.9)], "real": [(2.0, 34.5)]}, "x", "y", path
+    ),
     "methods": lambda path: plots.method_curves({"a": _history(4), "lm": [{"epoch": 1}]}, path),
     "kl over training": lambda path: plots.kl_heat_map(
         [{"epoch": e, "kl_per_dim": [0.1 * e, 0.2, 0.0]} for e in range(1, 5)], path

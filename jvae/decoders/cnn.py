@@ -1,15 +1,13 @@
 """The dilated convolution decoder of Yang et al. (2017)."""
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from jvae.layers import (
     ResidualBlock,
     dense_product,
     dropout,
-    next_token_log_prob,
-    product,
+    sentence_log_prob,
+    streamed_log_prob,
     symmetric_uniform,
     word_dropout,
 )
@@ -99,27 +97,12 @@ class CNNDecoder(nn.Module):
             in_key = stream(key, Stream.EMBEDDING_DROPOUT)
             embedded = dropout(embedded, self.dropout_in, key=in_key, index=batch.index)
         # Padding needs no mask: it comes after every real token, and nothing looks ahead.
-        _, hidden = self._extend(self.start(z), embedded)
+        _, hidden = self._extend(self._from_latent(z), embedded)
         if not train:
-            return self._streamed_log_prob(hidden, batch)
+            return streamed_log_prob(hidden, self.output_kernel, batch)
         out_key = stream(key, Stream.OUTPUT_DROPOUT)
         hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
-        logits = product(hidden.reshape(-1, self.hidden_size), self.output_kernel, self.dtype)
-        log_probs = next_token_log_prob(logits, batch.targets.reshape(-1))
-        return jnp.sum(jnp.where(batch.mask, log_probs.reshape(batch.mask.shape), 0), axis=1)
-
-    def _streamed_log_prob(self, hidden: Array, batch: Batch) -> Array:
-        """The same with one `[B, V]` of logits at a time, for evaluation with many samples."""
-        output_kernel = self.output_kernel
-
-        def body(total, inputs):
-            hidden, target, real = inputs
-            log_prob = next_token_log_prob(hidden @ output_kernel, target)
-            return total + jnp.where(real, log_prob, 0), None
-
-        inputs = (jnp.swapaxes(hidden, 0, 1), batch.targets.T, batch.mask.T)
-        total, _ = jax.lax.scan(body, jnp.zeros_like(hidden[:, 0, 0]), inputs)
-        return total
+        return sentence_log_prob(hidden, self.output_kernel, batch, self.dtype)
 
     def _extend(self, carry: Carry, embedded: Array) -> tuple[Carry, Array]:
         """T more tokens, `[B, T, E]` -> `[B, T, H]`."""
@@ -133,7 +116,12 @@ class CNNDecoder(nn.Module):
             extended.append(past)
         return (tuple(extended), from_latent), hidden
 
-    def start(self, z: Array) -> Carry:
+    def start(self, z: Array, max_length: int) -> Carry:
+        """The state before the first token, of one size for any `max_length`."""
+        del max_length
+        return self._from_latent(z)
+
+    def _from_latent(self, z: Array) -> Carry:
         """What each block's filter saw before the first token, and the share of z in the input."""
         pasts = tuple(block.no_past(z.shape[0]) for block in self.blocks)
         return pasts, self.latent_to_input(z)

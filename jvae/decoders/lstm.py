@@ -12,7 +12,7 @@ from jvae.layers import (
     dropout,
     lstm_cell,
     next_token_log_prob,
-    product,
+    sentence_log_prob,
     symmetric_uniform,
     word_dropout,
 )
@@ -89,7 +89,7 @@ class LSTMDecoder(nn.Module):
 
     def log_prob(self, z: Array, batch: Batch, *, key: Key, train: bool) -> Array:
         """`log p(x | z)`, summed over the words and `</s>`: `[B]`, nats per sentence."""
-        carry, from_latent = self.start(z)
+        carry, from_latent = self._from_latent(z)
         tokens = batch.inputs
         if train:
             words_key = stream(key, Stream.WORD_DROPOUT)
@@ -106,10 +106,7 @@ class LSTMDecoder(nn.Module):
         hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
         if from_latent.output is not None:
             hidden += from_latent.output[:, None]
-        # Flat rows: the kernel's gradient is then one two-dimensional product.
-        logits = product(hidden.reshape(-1, self.hidden_size), self.output_kernel, self.dtype)
-        log_probs = next_token_log_prob(logits, batch.targets.reshape(-1))
-        return jnp.sum(jnp.where(batch.mask, log_probs.reshape(batch.mask.shape), 0), axis=1)
+        return sentence_log_prob(hidden, self.output_kernel, batch, self.dtype)
 
     def _streamed_log_prob(
         self, carry: LSTMCarry, projected: Array, from_latent: FromLatent, batch: Batch
@@ -132,8 +129,13 @@ class LSTMDecoder(nn.Module):
         (_, total), _ = jax.lax.scan(body, (carry, jnp.zeros_like(carry.cell[:, 0])), inputs)
         return total
 
-    def start(self, z: Array) -> Carry:
-        """What z sets before the first token: the state, and its share of every step."""
+    def start(self, z: Array, max_length: int) -> Carry:
+        """What z sets before the first token; the state has one size for any `max_length`."""
+        del max_length
+        return self._from_latent(z)
+
+    def _from_latent(self, z: Array) -> Carry:
+        """The state before the first token, and z's share of every step."""
         cell = self.latent_to_cell(z)
         output = self.latent_to_output(z) if self.skip else None
         return LSTMCarry(cell, jnp.tanh(cell)), FromLatent(self.latent_to_gates(z), output)

@@ -42,18 +42,36 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         "latent_size": latent_size,
         "embed_size": options.embed_size,
         "hidden_size": options.hidden_size,
-        "init_scale": options.init_scale,
-        "embed_init_scale": options.embed_init_scale,
         "dtype": dtype,
     }
-    make_encoder = ENCODERS["none" if language_model else options.encoder]
+    scales = {"init_scale": options.init_scale, "embed_init_scale": options.embed_init_scale}
+    dropout = {"dropout_in": options.dropout_in, "dropout_out": options.dropout_out}
+    blocks = {
+        name: options[name]
+        for name in ("layers", "heads", "feed_forward", "norm", "positions", "max_positions")
+    }
+    encoder_name = "none" if language_model else options.encoder
+    of_encoder: dict[str, dict[str, Any]] = {
+        "lstm": scales,
+        "transformer": {**blocks, **dropout, "pooling": options.pooling},
+    }
     of_family: dict[str, dict[str, Any]] = {
         "vmf": {"kappa": options.vmf_kappa},
         "planar": {"steps": options.flow_steps},
         "iaf": {"steps": options.flow_steps, "hidden": options.flow_hidden},
+        "vt": {"latent_size": latent_size, "point": options.mode == "ae"},
+        "vts": {"latent_size": latent_size, "stride": options.vts_stride},
+        "nvib": {
+            "latent_size": latent_size,
+            "alpha": options.nvib_alpha,
+            "kappa": options.nvib_kappa,
+            "prior_alpha": options.nvib_prior_alpha,
+        },
     }
     family = POSTERIORS[options.posterior](**of_family.get(options.posterior, {}))
-    encoder = make_encoder(**sizes, point=options.mode == "ae", family=family)
+    encoder = ENCODERS[encoder_name](
+        **sizes, point=options.mode == "ae", family=family, **of_encoder.get(encoder_name, {})
+    )
     if options.denoise:
         encoder = with_denoising(encoder, NOISES[options.denoise], options.denoise_rate)
     if options.posterior_map == "batch_norm":
@@ -68,13 +86,13 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
             latent_size=latent_size,
         )
     own: dict[str, dict[str, Any]] = {
-        "cnn": {"size": options.cnn_size},
-        "lstm": {"skip": options.skip},
+        "cnn": {"size": options.cnn_size, **scales},
+        "lstm": {"skip": options.skip, **scales},
+        "transformer": {**blocks, "attention": options.attention},
     }
     decoder = DECODERS[options.decoder](
         **sizes,
-        dropout_in=options.dropout_in,
-        dropout_out=options.dropout_out,
+        **dropout,
         word_dropout=options.word_dropout,
         **own.get(options.decoder, {}),
     )
@@ -102,6 +120,8 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
 def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
     """`config.model.prior`, of a model with this encoder."""
     options = config.model
+    # Vectors of a set: as many as a sentence has tokens, `</s>` among them.
+    longest = config.data.max_length + 1 if config.data.max_length else options.max_positions
     arguments: dict[str, dict[str, Any]] = {
         "standard_normal": {"latent_size": latent_size},
         "uniform_sphere": {"latent_size": latent_size},
@@ -112,6 +132,14 @@ def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
             "length": options.pseudo_length,
             "embed_size": options.embed_size,
             "init_scale": options.embed_init_scale,
+        },
+        "normal_set": {"latent_size": latent_size, "max_count": longest},
+        "dirichlet_process": {
+            "latent_size": latent_size,
+            "max_count": longest,
+            "delta": options.nvib_delta,
+            "prior_alpha": options.nvib_prior_alpha,
+            "kappa": options.nvib_kappa,
         },
     }
     return PRIORS[options.prior](**arguments[options.prior])
@@ -174,7 +202,11 @@ def make_optimisers(
     """The joint optimiser, and the encoder's own for the inner loop."""
     options = config.training
     return (
-        OPTIMISERS[options.optimiser](options.learning_rate),
+        OPTIMISERS[options.optimiser](
+            optax.linear_schedule(0.0, options.learning_rate, options.warmup_steps)
+            if options.warmup_steps
+            else options.learning_rate
+        ),
         OPTIMISERS[options.inner_optimiser](options.inner_learning_rate),
     )
 

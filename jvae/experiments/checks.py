@@ -7,11 +7,12 @@ from ml_collections import ConfigDict
 
 from jvae.data import CORPORA, TOKENIZERS
 from jvae.decoders import CNN_SIZES, DECODERS
-from jvae.encoders import ENCODERS
+from jvae.encoders import ENCODERS, POOLINGS
 from jvae.errors import UserError
 from jvae.experiments.config import MODES_OF_MODEL, POSTERIOR_MAPS, PRECISIONS
 from jvae.experiments.objective import BOUNDS, GRADIENTS, LOSSES, check_objective
-from jvae.posteriors import POSTERIORS
+from jvae.layers import ATTENTIONS, NORMS, POSITIONS
+from jvae.posteriors import OF_TOKENS, POSTERIORS
 from jvae.priors import PRIORS
 from jvae.remedies import (
     FREE_BITS_FORMS,
@@ -25,6 +26,9 @@ from jvae.remedies import (
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
 
+# The prior that each family of sets needs.
+PRIORS_OF_SETS = {"vt": "normal_set", "vts": "normal_set", "nvib": "dirichlet_process"}
+ALPHAS = ("relu", "exp")
 MOST_KAPPA = 1e4  # the memory of its normalising constant grows with it
 
 
@@ -50,6 +54,11 @@ def check(config: ConfigDict) -> None:
     _choose(POSTERIORS, model.posterior, "model.posterior")
     _choose(dict.fromkeys(POSTERIOR_MAPS), model.posterior_map, "model.posterior_map")
     _choose(CNN_SIZES, model.cnn_size, "model.cnn_size")
+    _choose(dict.fromkeys(NORMS), model.norm, "model.norm")
+    _choose(dict.fromkeys(POSITIONS), model.positions, "model.positions")
+    _choose(POOLINGS, model.pooling, "model.pooling")
+    _choose(dict.fromkeys(ATTENTIONS), model.attention, "model.attention")
+    _choose(dict.fromkeys(ALPHAS), model.nvib_alpha, "model.nvib_alpha")
     if model.denoise:
         _choose(NOISES, model.denoise, "model.denoise")
     _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
@@ -83,6 +92,11 @@ def check(config: ConfigDict) -> None:
             "vmf_kappa",
             "flow_steps",
             "flow_hidden",
+            "nvib_kappa",
+            "nvib_prior_alpha",
+            "layers",
+            "heads",
+            "max_positions",
             "refine_rate",
             "refine_clip",
         ),
@@ -126,6 +140,7 @@ def check(config: ConfigDict) -> None:
         "training": (
             "seed",
             "max_batches",
+            "warmup_steps",
             "num_devices",
             "process_id",
             "memory_gb",
@@ -133,7 +148,7 @@ def check(config: ConfigDict) -> None:
             "pretrain_epochs",
         ),
         "evaluation": ("iw_sentences", "iw_tolerance"),
-        "model": ("refine_steps",),
+        "model": ("refine_steps", "feed_forward", "nvib_delta"),
         "objective": ("bow_weight", "mi_weight", "adversarial_weight"),
     }
     for group, fields in positive.items():
@@ -158,7 +173,7 @@ def check(config: ConfigDict) -> None:
     for field in ("dropout_in", "dropout_out", "variance_dropout"):
         if not 0 <= model[field] < 1:
             raise UserError(f"model.{field} = {model[field]} must be at least 0 and below 1")
-    for field in ("word_dropout", "denoise_rate"):
+    for field in ("word_dropout", "denoise_rate", "vts_stride"):
         if not 0 <= model[field] <= 1:
             raise UserError(f"model.{field} = {model[field]} must be from 0 to 1")
     if model.skip and model.decoder != "lstm":
@@ -171,7 +186,9 @@ def check(config: ConfigDict) -> None:
         if used and model.mode == "lm":
             raise UserError(f"{name} = {used!r} needs a latent: model.mode = 'lm' has none")
     check_objective(config)
-    if model.prior != "standard_normal" and model.mode != "vae":
+    _check_transformer(config)
+    _check_sets(config)
+    if model.prior not in ("standard_normal", "normal_set") and model.mode != "vae":
         raise UserError(
             f"model.prior = {model.prior!r} needs model.mode = 'vae': in mode {model.mode!r} "
             "nothing would teach it"
@@ -199,6 +216,59 @@ def check(config: ConfigDict) -> None:
         )
 
 
+def _check_transformer(config: ConfigDict) -> None:
+    model = config.model
+    if "transformer" not in (model.encoder, model.decoder):
+        return
+    if model.hidden_size % model.heads:
+        raise UserError(
+            f"model.heads = {model.heads} does not divide model.hidden_size = {model.hidden_size}: "
+            "each head has an equal share"
+        )
+    longest = config.data.max_length + 1
+    if model.positions == "learned" and longest > model.max_positions:
+        raise UserError(
+            f"model.max_positions = {model.max_positions} must be at least {longest}: "
+            f"data.max_length = {config.data.max_length} and </s>"
+        )
+
+
+def _check_sets(config: ConfigDict) -> None:
+    model, objective = config.model, config.objective
+    if model.attention == "denoising" and model.posterior != "nvib":
+        raise UserError(
+            f"model.attention = 'denoising' needs model.posterior = 'nvib', not "
+            f"{model.posterior!r}: it reads weights and variances"
+        )
+    if model.posterior not in OF_TOKENS:
+        if model.prior in PRIORS_OF_SETS.values():
+            raise UserError(
+                f"model.prior = {model.prior!r} does not go with model.posterior = "
+                f"{model.posterior!r}: it is one of sets"
+            )
+        return
+    name = f"model.posterior = {model.posterior!r}"
+    for field, needed in (
+        ("encoder", "transformer"),
+        ("decoder", "transformer"),
+        ("prior", PRIORS_OF_SETS[model.posterior]),
+    ):
+        if model[field] != needed:
+            raise UserError(f"{name} needs model.{field} = {needed!r}, not {model[field]!r}")
+    for field, unused in (
+        ("bow_weight", 0),
+        ("info_alpha", 0),
+        ("info_lambda", 1),
+        ("mi_weight", 0),
+        ("adversarial_weight", 0),
+    ):
+        if objective[field] != unused:
+            raise UserError(
+                f"objective.{field} = {objective[field]} needs one latent vector a sentence: "
+                f"{name} has a set"
+            )
+
+
 def _check_posterior(config: ConfigDict) -> None:
     model = config.model
     name = f"model.posterior = {model.posterior!r}"
@@ -209,7 +279,7 @@ def _check_posterior(config: ConfigDict) -> None:
         )
     if model.posterior == "diagonal":
         return
-    if model.mode != "vae":
+    if model.mode != "vae" and (model.mode, model.posterior) != ("ae", "vt"):
         raise UserError(f"{name} needs model.mode = 'vae': {model.mode!r} has no such posterior")
     if model.posterior == "vmf" and model.latent_size == 1:
         raise UserError(f"{name} needs model.latent_size of at least 2: a sphere")

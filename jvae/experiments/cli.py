@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     quality = command("quality", subcommands.quality, "judge samples and reconstructions as text")
     quality.add_argument("-n", "--number", type=_natural, default=0, help="0: as training text")
     quality.add_argument("--reconstruction", choices=("greedy", "beam"), default="greedy")
+    quality.add_argument(
+        "--pairs", type=_natural, default=100, help="of test sentences, to interpolate between"
+    )
     decoding(quality, "sample")
     quality.set_defaults(max_length=0)
 

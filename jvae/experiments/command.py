@@ -123,6 +123,8 @@ def _run(text_files: bool, act: Act | None, prefix: str) -> None:
         for split in SPLITS:
             if flags.FLAGS[split].value:
                 config.data[split] = flags.FLAGS[split].value
+        if config.data.train:
+            config.data.name = "text"
     workdir = flags.FLAGS.workdir or f"runs/{prefix}{config.data.name}"
     guarded(lambda: (act or run)(config, Path(workdir), Console()))
 

@@ -55,7 +55,9 @@ def compare(
     outcomes = []
     for seed in seeds:
         for name in names:
-            outcomes.append(_outcome(configure(base, name, seed), name, seed, workdir, console))
+            about = METHODS[name].about
+            config = configure(base, name, seed)
+            outcomes.append(train_or_read(config, name, about, workdir, console))
             console.print(compare_report.line(outcomes[-1]), highlight=False, soft_wrap=True)
     if all("error" in outcome for outcome in outcomes):
         raise UserError(f"every method failed; the first: {outcomes[0]['error']}")
@@ -63,10 +65,10 @@ def compare(
     return outcomes
 
 
-def _outcome(
-    config: ConfigDict, name: str, seed: int, workdir: Path, console: Console
+def train_or_read(
+    config: ConfigDict, name: str, about: str, workdir: Path, console: Console
 ) -> dict[str, Any]:
-    """One run, trained or read; a method that fails does not end the others."""
+    """The run of a method in `workdir/NAME/seed-N`; one that fails does not end the others."""
     import jax
 
     from jvae.experiments.pretraining import FOLDER, pretraining_key
@@ -74,6 +76,7 @@ def _outcome(
     from jvae.experiments.setup import RESULTS, is_finished
     from jvae.training.logs import read_metrics
 
+    seed = config.training.seed
     folder = workdir / name / f"seed-{seed}"
     # Methods with the same first phase share it.
     pretraining = workdir / FOLDER / f"seed-{seed}-{pretraining_key(config)}"
@@ -81,8 +84,7 @@ def _outcome(
     try:
         if not is_finished(folder, config):
             folder.mkdir(parents=True, exist_ok=True)
-            about = f"{name}, seed {seed}: {METHODS[name].about}"
-            console.print(about, highlight=False, soft_wrap=True)
+            console.print(f"{name}, seed {seed}: {about}", highlight=False, soft_wrap=True)
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
                 run(config, folder, Console(file=shown, width=120), pretraining=pretraining)
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
@@ -91,7 +93,12 @@ def _outcome(
         return outcome | {"error": " ".join(str(error).split())[:300] or type(error).__name__}
 
 
-def _numbers(seeds: list[str]) -> list[int]:
+def whole_numbers(seeds: list[str]) -> list[int]:
+    """What `--seeds` lists.
+
+    Raises:
+      UserError: it is something else.
+    """
     try:
         return [int(seed) for seed in seeds]
     except ValueError:
@@ -105,9 +112,7 @@ def main() -> None:
     flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
 
     def act(config: ConfigDict, workdir: Path, console: Console) -> None:
-        if config.data.train:
-            config.data.name = "text"
-        compare(config, flags.FLAGS.methods, _numbers(flags.FLAGS.seeds), workdir, console)
+        compare(config, flags.FLAGS.methods, whole_numbers(flags.FLAGS.seeds), workdir, console)
 
     command_line(__file__, text_files=True, act=act, prefix="compare-")
 

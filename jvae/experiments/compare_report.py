@@ -37,7 +37,9 @@ class Column(NamedTuple):
     reads: str
 
 
-def _result(*path: str) -> Callable[[Outcome], float | None]:
+def result(*path: str) -> Callable[[Outcome], float | None]:
+    """A figure of the results, by the names on its way."""
+
     def value(outcome: Outcome) -> float | None:
         found = outcome["results"]
         for name in path:
@@ -47,7 +49,8 @@ def _result(*path: str) -> Callable[[Outcome], float | None]:
     return value
 
 
-def _seconds(outcome: Outcome) -> float:
+def seconds(outcome: Outcome) -> float:
+    """Of training, an autoencoder's before it too."""
     return _pretraining(outcome) + sum(record["seconds"] for record in outcome["history"])
 
 
@@ -63,14 +66,14 @@ def _seconds_to_best(outcome: Outcome) -> float:
 
 
 COLUMNS = (
-    Column("IW-NLL", _result("iw_nll"), 2, "nats per sentence; at or below the language model's"),
-    Column("PPL", _result("ppl_iw"), 1, "of IW-NLL, per predicted token"),
-    Column("-ELBO", lambda o: _negative(_result("elbo")(o)), 2, "close to IW-NLL"),
-    Column("rec", _result("rec"), 2, "between the language model's NLL and the autoencoder's"),
-    Column("KL", _result("kl"), 2, "above 0: what the encoder says about a sentence"),
-    Column("MI", _result("mi_corpus", "value"), 2, "close to KL: what z tells sentences apart by"),
-    Column("AU", _result("au"), 1, "many of the latent's dimensions"),
-    Column("s", _seconds, 0, "seconds of training, an autoencoder's before it too"),
+    Column("IW-NLL", result("iw_nll"), 2, "nats per sentence; at or below the language model's"),
+    Column("PPL", result("ppl_iw"), 1, "of IW-NLL, per predicted token"),
+    Column("-ELBO", lambda o: _negative(result("elbo")(o)), 2, "close to IW-NLL"),
+    Column("rec", result("rec"), 2, "between the language model's NLL and the autoencoder's"),
+    Column("KL", result("kl"), 2, "above 0: what the encoder says about a sentence"),
+    Column("MI", result("mi_corpus", "value"), 2, "close to KL: what z tells sentences apart by"),
+    Column("AU", result("au"), 1, "many of the latent's dimensions"),
+    Column("s", seconds, 0, "seconds of training, an autoencoder's before it too"),
     Column("s to best", _seconds_to_best, 0, "until the epoch that is reported"),
 )
 
@@ -79,12 +82,12 @@ def _negative(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def line(outcome: Outcome) -> str:
+def line(outcome: Outcome, columns: Sequence[Column] = COLUMNS[:-1]) -> str:
     """A finished run in one line."""
     head = f"{outcome['method']}, seed {outcome['seed']}:"
     if "error" in outcome:
         return f"{head} failed: {outcome['error']}"
-    figures = [(column, column.value(outcome)) for column in COLUMNS[:-1]]
+    figures = [(column, column.value(outcome)) for column in columns]
     shown = [f"{c.name} {value:.{c.digits}f}" for c, value in figures if value is not None]
     return f"{head} {'  '.join(shown)}"
 

@@ -66,12 +66,18 @@ def default_config() -> ConfigDict:
     config.model = ConfigDict(
         {
             "mode": "vae",  # vae; ae: no noise, no KL; lm: no latent
-            "encoder": "lstm",
-            "decoder": "lstm",
-            "prior": "standard_normal",  # standard_normal, mixture, vamp, uniform_sphere
+            "encoder": "lstm",  # lstm, transformer
+            "decoder": "lstm",  # lstm, cnn, transformer
+            # standard_normal, mixture, vamp, uniform_sphere; of sets: normal_set, dirichlet_process
+            "prior": "standard_normal",
             "prior_components": 100,  # mixture, vamp
             "pseudo_length": 10,  # vamp: embeddings of a pseudo-sentence
-            "posterior": "diagonal",  # diagonal, full, vmf, planar, iaf
+            "posterior": "diagonal",  # diagonal, full, vmf, planar, iaf; of sets: vt, vts, nvib
+            "vts_stride": 0.5,  # vts: share of the vectors that is dropped
+            "nvib_alpha": "relu",  # nvib: how pseudo-counts are made; or exp
+            "nvib_kappa": 1,  # nvib: draws of each vector
+            "nvib_delta": 1.0,  # nvib: pseudo-counts that the prior expects of each token
+            "nvib_prior_alpha": 1.0,  # nvib: of the prior's own vector
             "vmf_kappa": 13.0,  # vmf: concentration
             "flow_steps": 2,  # planar, iaf
             "flow_hidden": 64,  # iaf: units of each step's masked layer
@@ -86,15 +92,23 @@ def default_config() -> ConfigDict:
             "latent_size": 32,
             "embed_size": 512,
             "hidden_size": 1024,
-            "dropout_in": 0.5,
-            "dropout_out": 0.5,
+            "dropout_in": 0.5,  # of embeddings; a Transformer's encoder, too, and its usual is 0.1
+            "dropout_out": 0.5,  # before the output layer; transformer: of each sublayer, usual 0.1
             "word_dropout": 0.0,
             "cnn_size": "S",  # decoder "cnn": S, M, L or VL
+            "layers": 2,  # transformer: blocks, of the encoder and of the decoder
+            "heads": 4,  # transformer: of each attention; divides hidden_size
+            "feed_forward": 0,  # transformer: units within each block; 0: 4 * hidden_size
+            "norm": "pre",  # transformer: normalise before each sublayer, or after it: post
+            "positions": "sinusoidal",  # transformer: or learned
+            "max_positions": 256,  # positions "learned": most tokens of a sentence
+            "pooling": "mean",  # encoder "transformer", one vector: mean, max, first
+            "attention": "dot_product",  # of the decoder to a set of vectors; nvib: or denoising
             "skip": False,  # decoder "lstm": z also reaches the output layer directly
             "denoise": "",  # what the encoder reads in training: drop, swap or mask words
             "denoise_rate": 0.3,
-            "init_scale": 0.01,
-            "embed_init_scale": 0.1,
+            "init_scale": 0.01,  # lstm, cnn and heads; a Transformer's weights know their scale
+            "embed_init_scale": 0.1,  # likewise
         }
     )
     config.objective = ConfigDict(
@@ -139,6 +153,7 @@ def default_config() -> ConfigDict:
             "max_batches": 0,  # an epoch is at most so many batches, drawn anew each time
             "optimiser": "sgd",
             "learning_rate": 1.0,
+            "warmup_steps": 0,  # updates in which it rises from 0, not the inner optimiser's
             "clip_norm": 5.0,
             "precision": "float32",  # or bfloat16: factors of training's products, not evaluation's
             "aggressive": False,

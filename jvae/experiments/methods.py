@@ -198,12 +198,21 @@ def choose(names: list[str]) -> list[str]:
     Raises:
       UserError: one is unknown.
     """
+    return list(dict.fromkeys([FLOOR, CEILING, *known(names, METHODS)]))
+
+
+def known(names: list[str], methods: dict[str, Method]) -> list[str]:
+    """The names, once each.
+
+    Raises:
+      UserError: one is none of the methods'.
+    """
     for name in names:
-        if name not in METHODS:
-            near = difflib.get_close_matches(name, METHODS, n=1)
+        if name not in methods:
+            near = difflib.get_close_matches(name, methods, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(f"--methods: {name!r} is unknown: {hint}known are {', '.join(METHODS)}")
-    return list(dict.fromkeys([FLOOR, CEILING, *names]))
+            raise UserError(f"--methods: {name!r} is unknown: {hint}known are {', '.join(methods)}")
+    return list(dict.fromkeys(names))
 
 
 def configure(base: ConfigDict, name: str, seed: int) -> ConfigDict:

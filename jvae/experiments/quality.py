@@ -1,4 +1,4 @@
-"""How good a run's sentences are as text: fluent, varied, as wide as the corpus, faithful.
+"""How good a run's sentences are as text: fluent, varied, wide as the corpus, faithful, smooth.
 
 Two language models of the run's own sizes judge its samples. One learns the training text and reads
 the samples (forward perplexity: are they fluent?), the other learns the samples and reads the test
@@ -24,15 +24,17 @@ from jvae.data.batching import choose_buckets
 from jvae.errors import UserError
 from jvae.evaluation.diagnostics import perplexity
 from jvae.evaluation.evaluate import SplitBatches, make_programs
+from jvae.evaluation.smoothness import smoothness
 from jvae.evaluation.text_metrics import bleu, distinct_n, exact_match, self_bleu
 from jvae.experiments.config import default_config
 from jvae.experiments.runner import run as train
 from jvae.experiments.setup import RESULTS, Data, TrainedRun, fingerprint, is_finished, load_run
-from jvae.experiments.use import BATCH_SIZE, Decoding, reconstruct, sample_prior
+from jvae.experiments.use import BATCH_SIZE, Decoding, decode, reconstruct, sample_prior, ways
 from jvae.types import Key
 
 FOLDER, QUALITY = "quality", "quality.json"
 SELF_BLEU_SENTENCES, SELF_BLEU_ORDER = 500, 4
+POINTS = 11  # sentences of a way between two, ends included
 # What the language models take over from the run. The seed is not among it: all runs of a recipe
 # are judged by the same model of the training text.
 _TAKEN = {
@@ -78,19 +80,24 @@ def measure(
     *,
     number: int,
     reconstruction: str,
+    pairs: int,
     seed: int,
     say: Callable[[str], None],
+    real: Path | None = None,
 ) -> dict[str, Any]:
-    """All numbers about a run's samples and reconstructions, beside those of real text.
+    """All numbers about a run's samples, reconstructions and ways, beside those of real text.
 
     Args:
-      run: trained; with a language model there are no reconstructions.
+      run: trained; with a language model there are no reconstructions and no ways.
       data: its corpus.
       how: of the samples; `max_length` 0, or above it, is the corpus' longest sentence.
       number: of samples; 0 for as many as there are training sentences.
-      reconstruction: strategy of the reconstructions.
+      reconstruction: strategy of the reconstructions, and of the sentences along a way.
+      pairs: of test sentences, between which ways are measured; 0 for none.
       seed: of all draws.
       say: what happens.
+      real: directory of the language model of the training text; by default in the run's. Runs
+        of one corpus and language model may share it.
 
     Returns:
       A JSON-ready dictionary: for each number "model" and, where it has one, "real".
@@ -112,18 +119,19 @@ def measure(
     if len(samples) < 2:
         raise UserError(f"{run.workdir}: {len(samples)} of {number} samples hold a word; 2 must")
 
+    real = real or run.workdir / FOLDER / "real"
     # As the model reads them: cut, with <unk>. Equally many, for variety falls with the number.
     rows = np.random.default_rng(seed).permutation(data.rows["train"])[: len(samples)]
-    real = _as_read(run, data.corpus, "train", rows)
+    text = _as_read(run, data.corpus, "train", rows)
     results: dict[str, Any] = {
         "samples": number,
         "empty": number - len(samples),
         "compared": len(rows),
         "seed": seed,
         "decoding": how._asdict(),
-        **perplexities(run, data.corpus, samples, key=key, say=say),
+        **perplexities(run, data.corpus, samples, real, key=key, say=say),
     }
-    both = {"model": samples[: len(rows)], "real": real}
+    both = {"model": samples[: len(rows)], "real": text}
     results["self_bleu"] = {
         who: self_bleu(some[:SELF_BLEU_SENTENCES], max_order=SELF_BLEU_ORDER)
         for who, some in both.items()
@@ -141,33 +149,84 @@ def measure(
     back = reconstruct(run, originals, how._replace(strategy=reconstruction), key=key)
     references = _as_read(run, data.corpus, "test", data.rows["test"])
     score, signature = bleu(back, references)
-    return results | {
+    results |= {
         "reconstruction": reconstruction,
         "reconstructed": len(back),
         "bleu_signature": signature,
         "reconstruction_bleu": {"model": score},
         "exact_match": {"model": exact_match(back, references)},
     }
+    some = min(pairs, len(originals) // 2)
+    if some:
+        chosen = np.random.default_rng(seed).permutation(len(originals))[: 2 * some]
+        ends = [originals[row] for row in chosen]
+        how = how._replace(strategy=reconstruction)
+        results |= interpolations(run, ends, how, load_run(real), key=key)
+    return results
+
+
+def interpolations(
+    run: TrainedRun,
+    sentences: list[str],
+    how: Decoding,
+    language_model: TrainedRun,
+    *,
+    key: Key,
+) -> dict[str, Any]:
+    """How smooth the ways between pairs of sentences are, and how fluent what lies on them.
+
+    Args:
+      run: trained.
+      sentences: N first ends, then N last ones.
+      how: sentences are chosen.
+      language_model: of the training text.
+      key: of all draws.
+
+    Returns:
+      "interpolation": how many ways and the standard errors; "jump", "path" and "monotone"
+      (`jvae.evaluation.smoothness.Smoothness`) unless all ends are equal; "between_ppl": the
+      forward perplexity of the sentences strictly between the ends, unless none holds a word.
+    """
+    half = len(sentences) // 2
+    z = ways(run, sentences[:half], sentences[half:], POINTS, key=key)
+    decoded = decode(run, z, how, key=key)
+    way = [decoded[start : start + POINTS] for start in range(0, len(decoded), POINTS)]
+    found = smoothness(way)
+    about: dict[str, Any] = {
+        "points": POINTS,
+        "pairs": half,
+        "measured": found.ways,
+        "equal_ends": found.equal_ends,
+    }
+    results: dict[str, Any] = {"interpolation": about}
+    if found.mean is not None and found.error is not None:
+        about |= {f"{name}_se": error for name, error in found.error._asdict().items()}
+        results |= {name: {"model": value} for name, value in found.mean._asdict().items()}
+    inner = [sentence for one in way for sentence in one[1:-1] if sentence.strip()]
+    if inner:
+        results["between_ppl"] = {"model": read_perplexity(language_model, inner, key=key)}
+    return results
 
 
 def perplexities(
     run: TrainedRun,
     corpus: Corpus,
     samples: list[str],
+    real: Path,
     *,
     key: Key,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, float]]:
     """Forward and reverse perplexity of samples, per predicted token.
 
+    The language model of the training text is in the directory `real`, or is trained there.
     "real" is the test text's under the model of the training text: what the samples' would be if
     they were real.
 
     Sources: Zhao et al. 2018 (ARAE), Cifka et al. 2018.
     """
     config = language_model_config(run.config)
-    folder = run.workdir / FOLDER
-    real = _language_model(run, config, folder / "real", corpus, "the training text", say)
+    judge = _language_model(run, config, real, corpus, "the training text", say)
     # Other samples are another folder: none is resumed with another's sentences.
     name = fingerprint("\n".join(samples))
     own = Corpus(
@@ -178,11 +237,12 @@ def perplexities(
         notes=("train: samples of the model; valid and test: real text",),
         fingerprint=fingerprint(f"{corpus.fingerprint} {name}"),
     )
-    fake = _language_model(run, config, folder / f"samples-{name}", own, "the samples", say)
-    read = read_perplexity(load_run(folder / "real"), samples, key=key)
+    folder = run.workdir / FOLDER / f"samples-{name}"
+    fake = _language_model(run, config, folder, own, "the samples", say)
+    read = read_perplexity(load_run(real), samples, key=key)
     return {
-        "forward_ppl": {"model": read, "real": real["ppl_iw"]},
-        "reverse_ppl": {"model": fake["ppl_iw"], "real": real["ppl_iw"]},
+        "forward_ppl": {"model": read, "real": judge["ppl_iw"]},
+        "reverse_ppl": {"model": fake["ppl_iw"], "real": judge["ppl_iw"]},
     }
 
 
@@ -256,10 +316,22 @@ def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
             ("reconstruction BLEU", "reconstruction_bleu", f"{way} from the posterior mean"),
             ("exact match", "exact_match", "share of them that come back unchanged"),
         ]
+    if "interpolation" in results:
+        about = results["interpolation"]
+        on = f"{about['measured']} ways of {about['points']} sentences between test sentences"
+        best = 1 / (about["points"] - 1)
+        rows += [
+            ("jump", "jump", f"longest step per distance, {best:.2f} is best; {on}"),
+            ("path", "path", "length of the way per distance, 1 is best"),
+            ("monotone", "monotone", "share of the steps that do not lead away from the end"),
+            ("PPL between", "between_ppl", "forward PPL of the sentences between the ends"),
+        ]
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     for name in ("", "model", "real text", ""):
         table.add_column(name, justify="right" if name else "left")
     for name, field, note in rows:
+        if field not in results:  # all ends are equal
+            continue
         digits = 3 if field.startswith(("distinct", "exact")) else 2
         figures = [f"{x:.{digits}f}" for x in results[field].values()]
         table.add_row(name, *figures, *[""] * (2 - len(figures)), note)

@@ -138,6 +138,7 @@ def quality(arguments: argparse.Namespace) -> None:
         how,
         number=arguments.number,
         reconstruction=arguments.reconstruction,
+        pairs=arguments.pairs,
         seed=arguments.seed,
         say=partial(console.print, highlight=False, markup=False, soft_wrap=True),
     )

@@ -166,14 +166,38 @@ def between(
     run: TrainedRun, first: str, second: str, steps: int, *, key: Key, path: str = "linear"
 ) -> Any:
     """The latent values along the way of `interpolate`."""
-    centre = encode(run, [first, second], key=key).centre
-    start, end = (
-        jax.tree.map(lambda leaf, row=row: jnp.asarray(leaf[row]), centre) for row in (0, 1)
-    )
+    return ways(run, [first], [second], steps, key=key, path=path)
+
+
+def ways(
+    run: TrainedRun,
+    starts: Sequence[str],
+    ends: Sequence[str],
+    steps: int,
+    *,
+    key: Key,
+    path: str = "linear",
+) -> Any:
+    """The latent values along N ways, one after the other: `[N * steps, L]`, or sets.
+
+    Args:
+      run: trained.
+      starts: N sentences.
+      ends: N sentences.
+      steps: points of each way, both ends included.
+      key: of the encoder's noise, where it has any.
+      path: see `interpolate`.
+    """
+    centre = encode(run, [*starts, *ends], key=key).centre
     way: Callable[..., Any] = {"linear": linear, "spherical": spherical}[path]
     if isinstance(centre, VectorSet):
         way = union if run.config.model.attention == "denoising" else aligned
-    return way(start, end, steps)
+    first, second = (
+        jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), centre)
+        for rows in (slice(len(starts)), slice(len(starts), None))
+    )
+    points = jax.vmap(partial(way, steps=steps))(first, second)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), points)
 
 
 def arithmetic(

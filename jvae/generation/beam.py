@@ -95,7 +95,7 @@ def beam_search(
         )
 
     def search(row: Any) -> Generated:
-        carry = decoder.start(params, jax.tree.map(lambda leaf: leaf[None], row))
+        carry = decoder.start(params, jax.tree.map(lambda leaf: leaf[None], row), max_length)
         beam = _Beam(
             step=jnp.int32(0),
             carry=jax.tree.map(lambda leaf: jnp.stack([leaf] * beam_size), carry),

@@ -33,7 +33,7 @@ class _Beam(NamedTuple):
 
 
 def fill_blanks(
-    decoder: Decoder, params: Params, z: Array, batch: Batch, blank: Array, *, beam_size: int
+    decoder: Decoder, params: Params, z: Any, batch: Batch, blank: Array, *, beam_size: int
 ) -> Filled:
     """The fillings of greatest `log p(x | z)`, among sentences that agree outside the blanks.
 
@@ -45,7 +45,7 @@ def fill_blanks(
     Args:
       decoder: `p(x | z)`.
       params: the decoder's parameters.
-      z: `[B, L]`.
+      z: `[B, L]`, or sets.
       batch: the sentences; the tokens at blanks are not read.
       blank: `[B, T]` bool, by predicted token.
       beam_size: W; memory is `B * W` decoder states.
@@ -53,7 +53,6 @@ def fill_blanks(
     Raises:
       UserError: `beam_size` below 1.
     """
-    chex.assert_rank(z, 2)
     chex.assert_shape(blank, batch.targets.shape)
     if beam_size < 1:
         raise UserError(f"beam_size is {beam_size}: give at least 1 hypothesis")
@@ -82,9 +81,9 @@ def fill_blanks(
             None,
         )
 
-    def search(row: Array, known: Array, free: Array, real: Array) -> Filled:
-        carry = decoder.start(params, row[None])
+    def search(row: Any, known: Array, free: Array, real: Array) -> Filled:
         steps = known.shape[0]
+        carry = decoder.start(params, jax.tree.map(lambda leaf: leaf[None], row), steps)
         beam = _Beam(
             carry=jax.tree.map(lambda leaf: jnp.stack([leaf] * beam_size), carry),
             token=jnp.full(beam_size, BOS, jnp.int32),

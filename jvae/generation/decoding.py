@@ -130,7 +130,7 @@ def _decode(
 
     state = _State(
         step=jnp.int32(0),
-        carry=decoder.start(params, z),
+        carry=decoder.start(params, z, max_length),
         token=jnp.full(rows, BOS, jnp.int32),
         ended=jnp.zeros(rows, bool),
         tokens=jnp.full((rows, max_length), PAD, jnp.int32),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jvae.layers.product import dense_product
+from jvae.layers.product import by_row, dense_product
 from jvae.types import Array, DType
 
 
@@ -75,13 +75,8 @@ class ResidualBlock(nn.Module):
 
     def __call__(self, past: Array, x: Array) -> tuple[Array, Array]:
         """Goes on after `past` with T tokens: `[B, T, C]` -> (the new past, `[B, T, C]`)."""
-        narrow = jax.nn.relu(_by_row(self.narrow, x))
+        narrow = jax.nn.relu(by_row(self.narrow, x))
         padded = jnp.concatenate([past, narrow], axis=1)
         taps = causal_taps(padded, self.width, self.dilation)
-        filtered = jax.nn.relu(_by_row(self.filter, taps))
-        return padded[:, x.shape[1] :], jax.nn.relu(x + _by_row(self.widen, filtered))
-
-
-def _by_row(dense: nn.Dense, x: Array) -> Array:
-    """Flat rows: the kernel's gradient is then one two-dimensional product."""
-    return dense(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], dense.features)
+        filtered = jax.nn.relu(by_row(self.filter, taps))
+        return padded[:, x.shape[1] :], jax.nn.relu(x + by_row(self.widen, filtered))

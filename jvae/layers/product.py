@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from jvae.types import Array, DType
 
@@ -60,3 +61,8 @@ def dense_product(dtype: DType) -> Callable[..., Array]:
         return product(x, kernel, dtype)
 
     return dot_general
+
+
+def by_row(dense: nn.Dense, x: Array) -> Array:
+    """`dense(x)` of flat rows: the kernel's gradient is then one two-dimensional product."""
+    return dense(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], dense.features)

@@ -1,12 +1,43 @@
-"""The probability of the next token."""
+"""The probability of the next token, and of all of a sentence."""
 
 import jax
 import jax.numpy as jnp
 
-from jvae.types import Array
+from jvae.layers.product import product
+from jvae.types import Array, Batch, DType
 
 
 def next_token_log_prob(logits: Array, targets: Array) -> Array:
     """`log softmax(logits)[target]`: logits `[.., V]`, targets `[..]` -> `[..]`, nats."""
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=-1)
+
+
+def sentence_log_prob(
+    hidden: Array, output_kernel: Array, batch: Batch, dtype: DType = None
+) -> Array:
+    """`sum_t log softmax(hidden_t W)[x_t]`, over the words and `</s>`: `[B]`, nats.
+
+    Args:
+      hidden: `[B, T, H]`.
+      output_kernel: W `[H, V]`.
+      batch: the targets.
+      dtype: of the product's factors, see `jvae.layers.product`.
+    """
+    # Flat rows: the kernel's gradient is then one two-dimensional product.
+    logits = product(hidden.reshape(-1, hidden.shape[-1]), output_kernel, dtype)
+    log_probs = next_token_log_prob(logits, batch.targets.reshape(-1))
+    return jnp.sum(jnp.where(batch.mask, log_probs.reshape(batch.mask.shape), 0), axis=1)
+
+
+def streamed_log_prob(hidden: Array, output_kernel: Array, batch: Batch) -> Array:
+    """The same with one `[B, V]` of logits at a time, for evaluation with many samples."""
+
+    def body(total, inputs):
+        hidden, target, real = inputs
+        log_prob = next_token_log_prob(hidden @ output_kernel, target)
+        return total + jnp.where(real, log_prob, 0), None
+
+    inputs = (jnp.swapaxes(hidden, 0, 1), batch.targets.T, batch.mask.T)
+    total, _ = jax.lax.scan(body, jnp.zeros_like(hidden[:, 0, 0]), inputs)
+    return total

@@ -86,7 +86,7 @@ def with_bag_of_words(
     return Decoder(
         init=init,
         log_prob=lambda params, z, batch, **how: decoder.log_prob(params["text"], z, batch, **how),
-        start=lambda params, z: decoder.start(params["text"], z),
+        start=lambda params, z, max_length: decoder.start(params["text"], z, max_length),
         step=lambda params, carry, token: decoder.step(params["text"], carry, token),
         auxiliary=auxiliary,
     )

@@ -10,7 +10,7 @@ from jvae.types import Array, Params
 
 # The learning rate's halvings and the clipping are applied in the step: both are shared between
 # the joint and the encoder-only optimiser.
-OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+OPTIMISERS: dict[str, Callable[[optax.ScalarOrSchedule], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
     "adam": optax.adam,
 }

@@ -42,6 +42,24 @@ class DevicePlan(NamedTuple):
     weight: Array
 
 
+class _Given(NamedTuple):
+    """What a step works on, beside the state.
+
+    Attributes:
+      key: the step's own.
+      corpus: sentences.
+      plan: of the epoch.
+      row: of the plan, which batch.
+      scheduled: what the schedules give at this step.
+    """
+
+    key: Key
+    corpus: Corpus
+    plan: DevicePlan
+    row: Array
+    scheduled: Scheduled
+
+
 class Sums(NamedTuple):
     """Of one batch over its real sentences; float32 scalars, but for the last.
 
@@ -131,11 +149,12 @@ def make_step(
     """
     control, adversary = settings.rate_control, settings.adversary
 
-    def batch_sums(params: Params, batch: Batch, key: Key, state: TrainState, scheduled: Scheduled):
+    def batch_sums(params: Params, batch: Batch, state: TrainState, given: _Given):
+        key = given.key
         terms = settings.terms(
             model, params, batch, key=key, num_samples=settings.num_samples, train=True
         )
-        losses = loss(terms, scheduled, batch.weight)
+        losses = loss(terms, given.scheduled, batch.weight)
         if control is not None:
             losses += (control.kl_weight(state.rate_control) - 1) * terms.total_kl
         own: Params = ()
@@ -154,16 +173,10 @@ def make_step(
         return sums.loss, sums
 
     def gradient(
-        of: Callable[..., tuple[Array, Sums]],
-        wrt: Params,
-        key: Key,
-        state: TrainState,
-        corpus: Corpus,
-        plan: DevicePlan,
-        row: Array,
-        scheduled: Scheduled,
+        of: Callable[..., tuple[Array, Sums]], wrt: Params, state: TrainState, given: _Given
     ) -> tuple[Params, Sums, Array]:
         """Of a plan's row: the sum of its losses' gradients, its sums, and the norm of the mean."""
+        corpus, plan, row = given.corpus, given.plan, given.row
 
         def at_width(width: int):
             def of_rows(wrt: Params, index: Array, weight: Array) -> tuple[Params, Sums]:
@@ -171,7 +184,7 @@ def make_step(
                 batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
                 if corpus.numbers is not None:  # the noise belongs to the sentence's number
                     batch = batch._replace(index=jnp.take(corpus.numbers, index))
-                return jax.grad(of, has_aux=True)(wrt, batch, key, state, scheduled)
+                return jax.grad(of, has_aux=True)(wrt, batch, state, given)
 
             def branch(wrt: Params) -> tuple[Params, Sums]:
                 index, weight = plan.index[row], plan.weight[row]
@@ -194,34 +207,28 @@ def make_step(
         grads, sums = sharding.reduce(jax.lax.switch(plan.bucket[row], branches, wrt))
         return grads, sums, optax.tree.norm(grads) / sums.sentences
 
-    def inner_loop(
-        state: TrainState,
-        key: Key,
-        corpus: Corpus,
-        plan: DevicePlan,
-        row: Array,
-        scheduled: Scheduled,
-    ):
+    def inner_loop(state: TrainState, given: _Given) -> TrainState:
         assert settings.inner is not None
         decoder_and_prior = {k: v for k, v in state.params.items() if k != "encoder"}
         joint_norm = settings.inner.clip == "joint"
 
         def row_of(number: Array) -> Array:
-            if corpus.numbers is not None:  # the host has drawn already
+            if given.corpus.numbers is not None:  # the host has drawn already
                 return number
-            return inner_row(key, number, row, plan.bucket.shape[0])
+            return inner_row(given.key, number, given.row, given.plan.bucket.shape[0])
 
         def of_encoder(encoder: Params, *rest: Any):
             return batch_sums(decoder_and_prior | {"encoder": encoder}, *rest)
 
         def update(encoder: Params, opt_state: Any, number: Array) -> InnerUpdate:
-            where = (stream(key, Stream.INNER_LOOP, number), state, corpus, plan)
+            key = stream(given.key, Stream.INNER_LOOP, number)
+            own = given._replace(key=key, row=row_of(number))
             if joint_norm:
                 params = decoder_and_prior | {"encoder": encoder}
-                grads, sums, norm = gradient(batch_sums, params, *where, row_of(number), scheduled)
+                grads, sums, norm = gradient(batch_sums, params, state, own)
                 grads = grads["encoder"]
             else:
-                grads, sums, norm = gradient(of_encoder, encoder, *where, row_of(number), scheduled)
+                grads, sums, norm = gradient(of_encoder, encoder, state, own)
             fault = _fault(sums, norm)
             # One pass over the gradient makes the mean and clips it.
             grads = scaled(grads, clip_factor(norm, settings.clip_norm) / sums.sentences)
@@ -247,16 +254,8 @@ def make_step(
             fault=_keep_if(inner.fault != 0, fault, state.fault),
         )
 
-    def outer_update(
-        state: TrainState,
-        key: Key,
-        corpus: Corpus,
-        plan: DevicePlan,
-        row: Array,
-        scheduled: Scheduled,
-    ):
-        where = (key, state, corpus, plan, row, scheduled)
-        grads, sums, norm = gradient(batch_sums, state.params, *where)
+    def outer_update(state: TrainState, given: _Given) -> TrainState:
+        grads, sums, norm = gradient(batch_sums, state.params, state, given)
         factor = clip_factor(norm, settings.clip_norm)
         grads = scaled(grads, factor / sums.sentences)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
@@ -288,7 +287,7 @@ def make_step(
         if adversary is not None:  # a discriminator that is lost would fail the next step
             norm += optax.tree.norm(sums.adversary)
         term = _fault(sums, norm)
-        bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), row))
+        bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), given.row))
         return _keep_if(term == 0, good, bad)
 
     def step(
@@ -299,10 +298,10 @@ def make_step(
         row: Array,
         scheduled: Scheduled,
     ) -> TrainState:
-        given = (stream(key, Stream.TRAINING, state.step), corpus, plan, row, scheduled)
+        given = _Given(stream(key, Stream.TRAINING, state.step), corpus, plan, row, scheduled)
         if settings.inner is not None:
-            state = inner_loop(state, *given)
-        return _keep_if(state.fault.term == 0, outer_update(state, *given), state)
+            state = inner_loop(state, given)
+        return _keep_if(state.fault.term == 0, outer_update(state, given), state)
 
     return step
 

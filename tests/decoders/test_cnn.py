@@ -125,7 +125,7 @@ def test_a_size_sees_its_receptive_field_and_no_more(size, field):
     @jax.grad
     def gradient(embedded):
         def hidden(module, embedded):
-            return module._extend(module.start(jnp.ones((1, 1))), embedded)[1]
+            return module._extend(module.start(jnp.ones((1, 1)), 1), embedded)[1]
 
         return jnp.sum(module.apply(params, embedded, method=hidden)[:, last])
 

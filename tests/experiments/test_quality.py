@@ -19,6 +19,7 @@ from jvae.experiments.setup import (
     load_data_corpus,
     load_run,
 )
+from jvae.experiments.use import between, ways
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,9 @@ def corpus(run):
 
 
 def perplexities(run, corpus, samples):
-    return quality.perplexities(run, corpus, samples, key=jax.random.key(0), say=lambda _: None)
+    real = run.workdir / quality.FOLDER / "real"
+    key = jax.random.key(0)
+    return quality.perplexities(run, corpus, samples, real, key=key, say=lambda _: None)
 
 
 def measure(workdir: Path, capsys, *options: str) -> tuple[dict, str]:
@@ -84,9 +87,36 @@ def test_the_command(run, corpus, capsys):
     for field in ("forward_ppl", "reverse_ppl", "self_bleu", "reconstruction_bleu"):
         assert results[field]["model"] > 0
     assert 0 <= results["exact_match"]["model"] <= 1
-    for name in ("forward PPL", "self-BLEU-4", "distinct-3", "reconstruction BLEU"):
+    found = results["interpolation"]  # three test sentences are one pair
+    assert found["pairs"] == 1 == found["measured"] + found["equal_ends"]
+    if found["measured"]:  # else all decoded ends are equal
+        assert results["path"]["model"] >= 1 and results["jump"]["model"] >= 0.1
+    assert results["between_ppl"]["model"] > 1
+    for name in ("forward PPL", "self-BLEU-4", "distinct-3", "reconstruction BLEU", "PPL between"):
         assert name in shown
     assert f"{results['reverse_ppl']['model']:.2f}" in shown
+
+
+def test_many_ways_at_once_are_each_way_alone(run, monkeypatch):
+    starts, ends = ["the cat sees a dog", "a bird"], ["a small dog", "the big big cat likes a dog"]
+    key, pairs = jax.random.key(2), list(zip(starts, ends, strict=True))
+    together = ways(run, starts, ends, 5, key=key)
+    alone = np.concatenate([between(run, *pair, 5, key=key) for pair in pairs])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+    # Decoded by hand: the first way is smooth, the second stands still, and nothing lies on it.
+    first = ["a"] * 6 + ["a b"] * 5
+    monkeypatch.setattr(quality, "decode", lambda run, z, how, key: [*first, *[""] * 11])
+    monkeypatch.setattr(quality, "read_perplexity", lambda model, read, key: float(len(read)))
+    found = quality.interpolations(run, starts + ends, quality.Decoding(), run, key=key)
+    assert found["interpolation"]["measured"] == 1 == found["interpolation"]["equal_ends"]
+    assert found["jump"] == found["path"] == found["monotone"] == {"model": 1.0}
+    assert found["between_ppl"] == {"model": 9.0}  # strictly between, and no empty ones
+    # A model that decodes the same sentence everywhere has no ways, but is read.
+    monkeypatch.setattr(quality, "decode", lambda run, z, how, key: ["a"] * 22)
+    found = quality.interpolations(run, starts + ends, quality.Decoding(), run, key=key)
+    assert found["interpolation"] == {"points": 11, "pairs": 2, "measured": 0, "equal_ends": 2}
+    assert found["between_ppl"] == {"model": 18.0} and "jump" not in found
 
 
 @pytest.mark.parametrize(
@@ -94,6 +124,7 @@ def test_the_command(run, corpus, capsys):
     [
         (["-n", "-3"], "-3 must be at least 0"),
         (["--reconstruction", "sample"], "invalid choice: 'sample'"),
+        (["--pairs", "-1"], "-1 must be at least 0"),
         (["--top-p", "2"], "--top-p=2.0 must be above 0"),
     ],
 )
@@ -109,6 +140,7 @@ def test_mistakes_end_in_one_line(run, capsys, options, says):
 def test_samples_without_a_word_are_refused(run, corpus, monkeypatch):
     monkeypatch.setattr(quality, "sample_prior", lambda run, number, how, key: [""] * number)
     data = encode_corpus(run.config, corpus, run.tokenizer)
-    settings = {"number": 5, "reconstruction": "greedy", "seed": 0, "say": lambda _: None}
+    settings = {"number": 5, "reconstruction": "greedy", "pairs": 0, "seed": 0}
+    settings["say"] = lambda _: None
     with pytest.raises(UserError, match="0 of 5 samples hold a word"):
         quality.measure(run, data, quality.Decoding(), **settings)

@@ -15,7 +15,7 @@ VOCABULARY, LENGTH, LATENT = 6, 4, 2
 SMALL = 5e-6  # sums of LENGTH float32 log-probabilities
 
 
-def _start(params, z):
+def _start(params, z, max_length):
     # The position is a scalar without a batch axis: decoding must not assume a carry's layout.
     return z @ params["latent"], jnp.int32(0), jnp.full(len(z), PAD)
 

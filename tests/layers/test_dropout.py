@@ -107,7 +107,7 @@ def test_an_inputless_decoder_and_that_evaluation_ignores_every_rate():
         return np.asarray(run())
 
     # Inputless: what step() says after <s> <unk> <unk> .., whatever the words were.
-    carry, expected = plain.decoder.start(params, z), np.zeros(4)
+    carry, expected = plain.decoder.start(params, z, 6), np.zeros(4)
     step = jax.jit(plain.decoder.step)
     for t in range(6):
         token = jnp.full(4, BOS if t == 0 else UNK, jnp.int32)

@@ -179,7 +179,7 @@ def test_with_a_skip_connection_z_reaches_the_output_past_a_dead_recurrence():
     found = SKIPPING.decoder.log_prob(params, Z, BATCH, key=None, train=False)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     _, from_step = SKIPPING.decoder.step(
-        params, SKIPPING.decoder.start(params, Z), BATCH.inputs[:, 0]
+        params, SKIPPING.decoder.start(params, Z, 1), BATCH.inputs[:, 0]
     )
     np.testing.assert_allclose(jax.nn.log_softmax(from_step), log_probs, atol=1e-5)
 

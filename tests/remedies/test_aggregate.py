@@ -35,7 +35,7 @@ MODEL = jvae.VAE(
     jvae.Decoder(
         init=lambda key, z, batch: {},
         log_prob=lambda params, z, batch, *, key, train: -jnp.sum(jnp.square(z), axis=-1),
-        start=lambda params, z: z,
+        start=lambda params, z, max_length: z,
         step=lambda params, carry, token: (carry, carry),
     ),
     jvae.standard_normal(latent_size=L),

@@ -31,7 +31,7 @@ PLAIN = jvae.VAE(
     jvae.Decoder(
         init=lambda key, z, batch: {"centre": jax.random.normal(key, (LATENT,))},
         log_prob=_log_prob,
-        start=lambda params, z: z + params["centre"],
+        start=lambda params, z, max_length: z + params["centre"],
         step=lambda params, carry, token: (carry + 1, carry * token[:, None]),
     ),
     jvae.standard_normal(latent_size=LATENT),
@@ -97,7 +97,7 @@ def test_no_reported_number_contains_the_term(params, terms):
 
 def test_decoding_reads_the_text_decoder(params):
     z, token = jnp.ones((2, LATENT)), jnp.asarray([1, 4])
-    carry = MODEL.decoder.start(params["decoder"], z)
+    carry = MODEL.decoder.start(params["decoder"], z, 9)
     _, logits = MODEL.decoder.step(params["decoder"], carry, token)
     expected = (z + params["decoder"]["text"]["centre"]) * token[:, None]
     np.testing.assert_allclose(logits, expected, rtol=1e-6)

@@ -1,0 +1,97 @@
+"""The Transformer decoder, told of a vector or of a set of vectors."""
+
+from typing import Any
+
+from flax import linen as nn
+
+from jvae.layers import Carry, Transformer, sentence_log_prob, streamed_log_prob, word_dropout
+from jvae.random import Stream, stream
+from jvae.types import Array, Batch, DType, Key
+from jvae.vae import Decoder, decoder_from_module
+
+
+class TransformerDecoder(nn.Module):
+    """`p(x | z) = prod_t p(x_t | x_<t, z)`; z enters every block.
+
+    z is `[B, L]`, of which each block adds a linear map, or a `VectorSet`, to which it attends.
+
+    Attributes:
+      vocab_size: V.
+      latent_size: L, also of the vectors of a set.
+      embed_size: E.
+      hidden_size: H.
+      layers, heads, feed_forward, norm, positions, max_positions, dropout_in, dropout_out,
+        attention: see `jvae.layers.Transformer`.
+      word_dropout: share of input words replaced by `<unk>` in training (Bowman et al., 2016).
+      dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
+
+    References:
+      Vaswani et al. (2017), Attention Is All You Need, section 3.
+    """
+
+    vocab_size: int
+    latent_size: int
+    embed_size: int
+    hidden_size: int
+    layers: int = 2
+    heads: int = 4
+    feed_forward: int = 0
+    norm: str = "pre"
+    positions: str = "sinusoidal"
+    max_positions: int = 256
+    dropout_in: float = 0.1
+    dropout_out: float = 0.1
+    attention: str = "dot_product"
+    word_dropout: float = 0.0
+    dtype: DType = None
+
+    def setup(self):
+        """Embedding, blocks, output layer without bias."""
+        self.embedding = nn.Embed(self.vocab_size, self.embed_size)
+        self.transformer = Transformer(
+            self.embed_size,
+            self.hidden_size,
+            self.layers,
+            self.heads,
+            self.feed_forward,
+            self.norm,
+            self.positions,
+            self.max_positions,
+            self.dropout_in,
+            self.dropout_out,
+            self.latent_size,
+            self.attention,
+            self.dtype,
+        )
+        shape = (self.hidden_size, self.vocab_size)
+        self.output_kernel = self.param("output_kernel", nn.initializers.lecun_normal(), shape)
+
+    def log_prob(self, z: Any, batch: Batch, *, key: Key, train: bool) -> Array:
+        """`log p(x | z)`, summed over the words and `</s>`: `[B]`, nats per sentence."""
+        tokens, noise = batch.inputs, (key, batch.index) if train else None
+        if train:
+            words_key = stream(key, Stream.WORD_DROPOUT)
+            tokens = word_dropout(tokens, self.word_dropout, key=words_key, index=batch.index)
+        # Padding needs no mask: it comes after every real token, and nothing looks ahead.
+        hidden = self.transformer(self.embedding(tokens), z, noise, causal=True)
+        if not train:
+            return streamed_log_prob(hidden, self.output_kernel, batch)
+        return sentence_log_prob(hidden, self.output_kernel, batch, self.dtype)
+
+    def start(self, z: Any, max_length: int) -> Carry:
+        """Empty caches, and what each block is told of z.
+
+        Raises:
+          UserError: `max_length` is more than the learned positions.
+        """
+        return self.transformer.start(z, max_length)
+
+    def step(self, carry: Carry, token: Array) -> tuple[Carry, Array]:
+        """Reads `token` `[B]`, predicts the next: logits `[B, V]`."""
+        carry, hidden = self.transformer.step(carry, self.embedding(token))
+        return carry, hidden @ self.output_kernel
+
+
+def transformer_decoder(**options) -> Decoder:
+    """`TransformerDecoder(**options)` as pure functions."""
+    return decoder_from_module(TransformerDecoder(**options))

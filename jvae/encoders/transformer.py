@@ -1,0 +1,114 @@
+"""The Transformer encoder: a sentence to one vector, or to a set of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jvae.distributions import Delta, Distribution
+from jvae.layers import Transformer
+from jvae.posteriors import DIAGONAL, Family, TokenFamily
+from jvae.types import Array, Batch, DType, Key
+from jvae.vae import Encoder, encoder_from_module
+
+
+def _mean(hidden: Array, mask: Array) -> Array:
+    total = jnp.sum(jnp.where(mask[..., None], hidden, 0), axis=1)
+    return total / jnp.sum(mask, axis=1, keepdims=True)
+
+
+def _max(hidden: Array, mask: Array) -> Array:
+    return jnp.max(jnp.where(mask[..., None], hidden, -jnp.inf), axis=1)
+
+
+# By name: hidden states `[B, T, H]` and which are real `[B, T]` -> `[B, H]`.
+POOLINGS: dict[str, Callable[[Array, Array], Array]] = {
+    "mean": _mean,
+    "max": _max,
+    "first": lambda hidden, mask: hidden[:, 0],
+}
+
+
+class TransformerEncoder(nn.Module):
+    """A posterior of what `layers` blocks make of the words and `</s>`.
+
+    Of one vector, a linear map of the pooled hidden states gives the parameters of the family; a
+    `TokenFamily` reads all hidden states itself.
+
+    Attributes:
+      vocab_size: V.
+      latent_size: L.
+      embed_size: E.
+      hidden_size: H.
+      point: a point mass at the mean instead, for autoencoders; a `TokenFamily` knows it itself.
+      family: of posteriors, see `jvae.posteriors`.
+      layers, heads, feed_forward, norm, positions, max_positions, dropout_in, dropout_out: see
+        `jvae.layers.Transformer`.
+      pooling: a key of `POOLINGS`; of no use to a `TokenFamily`.
+      dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
+
+    References:
+      Vaswani et al. (2017), Attention Is All You Need, section 3.
+    """
+
+    vocab_size: int
+    latent_size: int
+    embed_size: int
+    hidden_size: int
+    point: bool = False
+    family: Family | TokenFamily = DIAGONAL
+    layers: int = 2
+    heads: int = 4
+    feed_forward: int = 0
+    norm: str = "pre"
+    positions: str = "sinusoidal"
+    max_positions: int = 256
+    pooling: str = "mean"
+    dropout_in: float = 0.1
+    dropout_out: float = 0.1
+    dtype: DType = None
+
+    def setup(self):
+        """Embedding, blocks, and the posterior's linear map."""
+        self.embedding = nn.Embed(self.vocab_size, self.embed_size)
+        self.transformer = Transformer(
+            self.embed_size,
+            self.hidden_size,
+            self.layers,
+            self.heads,
+            self.feed_forward,
+            self.norm,
+            self.positions,
+            self.max_positions,
+            self.dropout_in,
+            self.dropout_out,
+            dtype=self.dtype,
+        )
+        if isinstance(self.family, Family):
+            outputs = self.latent_size if self.point else self.family.size(self.latent_size)
+            self.head = nn.Dense(outputs, use_bias=False)
+        self.posterior = self.family.posterior  # a module's parameters become the encoder's
+
+    def __call__(self, batch: Batch, *, key: Key, train: bool) -> Distribution:
+        """The posterior over `[B, L]`, or over sets of vectors."""
+        embedded, noise = self.embedding(batch.targets), (key, batch.index) if train else None
+        hidden = self.transformer(embedded, None, noise, mask=batch.mask)
+        return self._posterior(hidden, batch.mask, train)
+
+    def from_embeddings(self, embedded: Array, lengths: Array) -> Distribution:
+        """The same without noise, of embeddings `[B, T, E]`, the first `lengths` `[B]` of them."""
+        mask = jnp.arange(embedded.shape[1]) < lengths[:, None]
+        return self._posterior(self.transformer(embedded, None, None, mask=mask), mask, False)
+
+    def _posterior(self, hidden: Array, mask: Array, train: bool) -> Distribution:
+        posterior: Any = self.posterior
+        if isinstance(self.family, TokenFamily):
+            return posterior(hidden, mask, train=train)
+        outputs = self.head(POOLINGS[self.pooling](hidden, mask))
+        return Delta(outputs) if self.point else posterior(outputs)
+
+
+def transformer_encoder(**options) -> Encoder:
+    """`TransformerEncoder(**options)` as pure functions."""
+    return encoder_from_module(TransformerEncoder(**options))

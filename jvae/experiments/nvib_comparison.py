@@ -1,0 +1,190 @@
+"""Does a set of as many vectors as needed pay? NVIB beside the baselines of its paper, one report.
+
+    python -m jvae.experiments.nvib_comparison --workdir=runs/nvib-comparison --seeds=0
+
+Each method and seed is a run of its own below the run directory, which the same command resumes
+or, once it is finished, reads; then `jvae quality` measures it. One language model of the training
+text judges all of them. The base is `jvae.experiments.nvib`; its weights are everybody's. The
+default trains ten methods: about three hours on two cores.
+
+Henderson and Fehr (2023), A VAE for Transformers with Nonparametric Variational Information
+Bottleneck: the report says of three of its claims whether they hold on this corpus.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from jvae.errors import UserError
+from jvae.experiments import nvib
+from jvae.experiments.command import main as command_line
+from jvae.experiments.compare import train_or_read, whole_numbers
+from jvae.experiments.methods import Method, known
+
+# What the methods without weights and variances in their sets take in NVIB's place.
+_SET = {"model.prior": "normal_set", "model.attention": "dot_product"}
+_VECTOR = {
+    "model.posterior": "diagonal",
+    "model.prior": "standard_normal",
+    "model.attention": "dot_product",
+    "objective.loss": "elbo",
+}
+METHODS: dict[str, Method] = {
+    "t": Method(
+        "an autoencoder with a vector for each token, without noise; its samples mean nothing",
+        _SET | {"model.mode": "ae", "model.posterior": "vt", "objective.loss": "elbo"},
+    ),
+    "vt": Method("a Gaussian vector for each token", _SET | {"model.posterior": "vt"}),
+    "vtp_mean": Method(
+        "one Gaussian vector, of the mean state", _VECTOR | {"model.pooling": "mean"}
+    ),
+    "vtp_max": Method(
+        "one Gaussian vector, of the largest states", _VECTOR | {"model.pooling": "max"}
+    ),
+    **{
+        f"vts_{stride}": Method(
+            f"vt without a fixed share of {stride} of its vectors",
+            _SET | {"model.posterior": "vts", "model.vts_stride": stride},
+        )
+        for stride in (0.25, 0.5, 0.75)
+    },
+    **{
+        f"nvib_{delta}": Method(
+            f"as many Gaussian vectors as needed, {delta} pseudo-counts expected of each token",
+            {"model.nvib_delta": delta},
+        )
+        for delta in (0.25, 0.5, 1.0)
+    },
+}
+LANGUAGE_MODEL = "language-model"  # of the training text, shared by all
+
+
+def get_config() -> ConfigDict:
+    """NVIB's, of which each method changes its own fields."""
+    return nvib.get_config()
+
+
+def configure(base: ConfigDict, name: str, seed: int) -> ConfigDict:
+    """The base's configuration with a method's differences."""
+    config = base.copy_and_resolve_references()
+    fields = METHODS[name].fields
+    if fields.get("objective.loss") == "elbo":  # its only KL is that of a Gaussian
+        fields = fields | {
+            "objective.kl_end": base.objective.gaussian_weight * base.objective.kl_end
+        }
+    config.update_from_flattened_dict(fields | {"training.seed": seed})
+    return config
+
+
+def compare(
+    base: ConfigDict,
+    methods: list[str],
+    seeds: list[int],
+    workdir: Path,
+    console: Console,
+    *,
+    number: int,
+    pairs: int,
+) -> list[dict[str, Any]]:
+    """Trains, evaluates and measures every method with every seed, and writes the report.
+
+    Args:
+      base: of NVIB.
+      methods: of `METHODS`.
+      seeds: one run of each method for each.
+      workdir: of all runs.
+      console: where it shows.
+      number: of samples that `jvae.experiments.quality.measure` takes.
+      pairs: of test sentences, between which it interpolates.
+
+    Returns:
+      One dictionary a run: "method", "seed", "folder", and "results", with "quality" among them,
+      and "history", or "error".
+
+    Raises:
+      UserError: a method is unknown, the base configuration or the data is at fault.
+      jvae.training.loop.Interrupted: on a signal, after a checkpoint; the same call goes on.
+    """
+    from jvae.experiments import nvib_report
+    from jvae.experiments.checks import check
+    from jvae.experiments.setup import make_workdir
+
+    names = known(methods, METHODS)
+    for seed in seeds:  # what a method cannot do is said before hours of training
+        for name in names:
+            check(configure(base, name, seed))
+    make_workdir(workdir)
+    outcomes = []
+    for seed in seeds:
+        for name in names:
+            config = configure(base, name, seed)
+            outcome = train_or_read(config, name, METHODS[name].about, workdir, console)
+            if "error" not in outcome:
+                outcome |= _measured(outcome, workdir / LANGUAGE_MODEL, number, pairs)
+            outcomes.append(outcome)
+            console.print(nvib_report.line(outcome), highlight=False, soft_wrap=True)
+    if all("error" in outcome for outcome in outcomes):
+        raise UserError(f"every method failed; the first: {outcomes[0]['error']}")
+    nvib_report.write(outcomes, workdir, console)
+    return outcomes
+
+
+def _measured(
+    outcome: dict[str, Any], language_model: Path, number: int, pairs: int
+) -> dict[str, Any]:
+    """The outcome's results with "quality" among them, measured or read; or its "error"."""
+    from jvae.experiments import quality
+    from jvae.experiments.report import save_results
+    from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
+    from jvae.experiments.use import Decoding
+
+    folder, asked = Path(outcome["folder"]), {"number": number, "pairs": pairs}
+    path = folder / quality.QUALITY
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if found.get("asked") != asked:
+        run = load_run(folder)
+        data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+        try:
+            with open(folder / "output.txt", "a", encoding="utf-8") as shown:
+                found = quality.measure(
+                    run,
+                    data,
+                    Decoding(strategy="sample", max_length=0),
+                    number=number,
+                    reconstruction="greedy",
+                    pairs=pairs,
+                    seed=run.config.training.seed,
+                    say=partial(print, file=shown, flush=True),
+                    real=language_model,
+                )
+        except UserError as error:
+            return {"error": f"measuring its sentences: {error}"}
+        found["asked"] = asked
+        save_results(folder, found, quality.QUALITY)
+    return {"results": outcome["results"] | {"quality": found}}
+
+
+def main() -> None:
+    """From the command line."""
+    # Not on import: this file is loaded once more, as the default of --config.
+    flags.DEFINE_list("methods", list(METHODS), f"of {', '.join(METHODS)}")
+    flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
+    flags.DEFINE_integer("number", 2000, "samples of each run; 0 for as many as training text")
+    flags.DEFINE_integer("pairs", 100, "of test sentences, to interpolate between", lower_bound=0)
+
+    def act(config: ConfigDict, workdir: Path, console: Console) -> None:
+        given = flags.FLAGS
+        seeds = whole_numbers(given.seeds)
+        number, pairs = given.number, given.pairs
+        compare(config, given.methods, seeds, workdir, console, number=number, pairs=pairs)
+
+    command_line(__file__, text_files=True, act=act, prefix="nvib-comparison-")
+
+
+if __name__ == "__main__":
+    main()

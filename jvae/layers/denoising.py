@@ -1,0 +1,273 @@
+"""Attention over a set of weighted vectors: the query is a noisy observation of one of them.
+
+With s = sqrt(E), E the width of a head, a head's query q reaches the space of the vectors as
+`u = W_K q` and is read as `u = z + noise`, `z ~ sum_i pi_i N(mu_i, diag(sigma_i^2))` the set and
+`noise ~ N(0, s I)`. The head gives `W_V' E[z | u]`. Over impulses, what training samples, this is
+ordinary attention with a bias of the keys. Biases of keys or values need no argument: the former
+cancel in the softmax, the latter add to the result.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jvae.errors import UserError
+from jvae.layers.product import dense_product, product
+from jvae.sets import VectorSet
+from jvae.types import Array, DType
+
+# A of the bias `- A sum_p log t_p`. "exact" adds `- sum_p u_p^2 / 2 t_p` and is Bayes' rule; "v1"
+# is the form of the first paper's code, "half" that of the later ones.
+VARIANTS = {"half": 0.5, "v1": 1.0, "exact": 0.5}
+
+
+class Impulses(NamedTuple):
+    """What attention needs of a set of impulses.
+
+    Attributes:
+      keys, values: `[B, K, H, E]`.
+      bias: `[B, K]`, `log pi - ||Z||^2 / 2 s`, minus infinity for what is absent.
+    """
+
+    keys: Array
+    values: Array
+    bias: Array
+
+
+class Mixture(NamedTuple):
+    """What attention needs of a mixture of Gaussians, with `t = sigma^2 + s`.
+
+    Attributes:
+      keys: `[B, K, P]`, `mu / t`, factors of u; for "exact" `[B, K, 2P]`, those of u^2 after them.
+      values: `[B, K, 2P]`, `sigma^2 / t` and `s mu / t`.
+      bias: `[B, K]`, `log pi - sum_p mu_p^2 / 2 t_p - A sum_p log(t_p / s)`, minus infinity for
+        what is absent.
+    """
+
+    keys: Array
+    values: Array
+    bias: Array
+
+
+DenoisingMemory = Impulses | Mixture
+
+
+def precompute(
+    memory: VectorSet,
+    key_kernel: Array,
+    value_kernel: Array,
+    *,
+    variant: str = "half",
+    dtype: DType = None,
+) -> DenoisingMemory:
+    """All of `denoising_attention` that no query enters.
+
+    Args:
+      memory: vectors `[B, K, P]`.
+      key_kernel: `[P, H, E]`.
+      value_kernel: `[P, H, E]`.
+      variant: a key of `VARIANTS`; over impulses all are the same.
+      dtype: of the factors of the impulses' projections, see `jvae.layers.product`.
+    """
+    present = memory.present
+    # What absent rows hold reaches neither values nor gradients.
+    log_weights = jnp.where(present, _wide(memory.log_weights), 0)
+    vectors = jnp.where(present[..., None], _wide(memory.vectors), 0)
+    noise_var = math.sqrt(key_kernel.shape[-1])
+    if memory.log_vars is None:
+        keys, values = (_project(vectors, w, dtype) for w in (key_kernel, value_kernel))
+        bias = log_weights - jnp.sum(jnp.square(vectors), axis=-1) / (2 * noise_var)
+        return Impulses(keys, values, jnp.where(present, bias, -jnp.inf))
+    log_vars = jnp.where(present[..., None], _wide(memory.log_vars), 0)
+    # log(sigma^2 / s): the shares sigma^2 / t and s / t neither overflow nor divide 0 by 0.
+    log_ratio = log_vars - math.log(noise_var)
+    of_query = jax.nn.sigmoid(log_ratio)
+    of_vector = jax.nn.sigmoid(-log_ratio) * vectors
+    keys = of_vector / noise_var
+    bias = (
+        log_weights
+        - jnp.sum(keys * vectors, axis=-1) / 2
+        - VARIANTS[variant] * jnp.sum(jax.nn.softplus(log_ratio), axis=-1)
+    )
+    if variant == "exact":
+        # - 1 / 2t = sigma^2 / (2 s t) - 1 / 2s, and the second is the same for all components.
+        keys = jnp.concatenate([keys, of_query / (2 * noise_var)], axis=-1)
+    values = jnp.concatenate([of_query, of_vector], axis=-1)
+    return Mixture(keys, values, jnp.where(present, bias, -jnp.inf))
+
+
+def attend(
+    query: Array,
+    memory: DenoisingMemory,
+    key_kernel: Array,
+    value_kernel: Array,
+    *,
+    causal: bool = False,
+) -> Array:
+    """`denoising_attention` over a memory that is precomputed with the same kernels.
+
+    Args:
+      query: `[B, T, H, E]`.
+      memory: what `precompute` gave.
+      key_kernel: `[P, H, E]`.
+      value_kernel: `[P, H, E]`.
+      causal: see `denoising_attention`.
+
+    Returns:
+      `[B, T, H, E]`.
+
+    Raises:
+      UserError: `causal`, and K is not a multiple of T + 1.
+    """
+    dtype, query = query.dtype, _wide(query)
+    present = memory.bias > -jnp.inf
+    bias = jnp.where(present, memory.bias, 0)[:, None, None]
+    visible = present[:, None, None]
+    if causal:
+        visible = visible & _causal(query.shape[1], present.shape[1])[:, None]
+    if isinstance(memory, Impulses):
+        return _ordinary(query, memory, bias, visible).astype(dtype)
+    in_latent = jnp.einsum("bthe,phe->bthp", query, _wide(key_kernel))
+    factors = in_latent
+    if memory.keys.shape[-1] > in_latent.shape[-1]:
+        factors = jnp.concatenate([in_latent, jnp.square(in_latent)], axis=-1)
+    weights = _softmax(jnp.einsum("bthf,bkf->bthk", factors, memory.keys) + bias, visible)
+    # Both sums over components in one product.
+    of_query, of_vectors = jnp.split(jnp.einsum("bthk,bkf->bthf", weights, memory.values), 2, -1)
+    mean = of_query * in_latent + of_vectors
+    return jnp.einsum("bthp,phe->bthe", mean, _wide(value_kernel)).astype(dtype)
+
+
+def denoising_attention(
+    query: Array,
+    memory: VectorSet,
+    key_kernel: Array,
+    value_kernel: Array,
+    *,
+    causal: bool = False,
+    variant: str = "half",
+) -> Array:
+    """`W_V' E[z | u]`, `u = W_K q`, for a query q of each token and head.
+
+    Over impulses Z_i, `softmax_i(q' W_K' Z_i / s + log pi_i - ||Z_i||^2 / 2 s)` weighs `W_V' Z_i`.
+    Over a mixture, with `t_i = sigma_i^2 + s`,
+    `w_i = softmax_i(sum_p u_p mu_ip / t_ip + log pi_i - sum_p mu_ip^2 / 2 t_ip - A sum_p log t_ip)`
+    and `E[z | u] = sum_i w_i (sigma_i^2 u + s mu_i) / t_i`.
+
+    Softmax and sums are in float32 at least; the result has the query's type.
+
+    Args:
+      query: `[B, T, H, E]`, projected.
+      memory: vectors `[B, K, P]`; rows of weight 0 are masked, whatever they hold.
+      key_kernel: `[P, H, E]`, W_K.
+      value_kernel: `[P, H, E]`, W_V.
+      causal: token t sees row 0, the prior's, and the rows 1 .. t + 1 of the tokens up to itself;
+        so in each copy where K is a multiple of T + 1.
+      variant: a key of `VARIANTS`.
+
+    Returns:
+      `[B, T, H, E]`, heads apart and before the output's projection.
+
+    Raises:
+      UserError: `causal`, and K is not a multiple of T + 1.
+
+    References:
+      Henderson and Fehr (2023), A VAE for Transformers with Nonparametric Variational Information
+      Bottleneck. Only its abstract and its code could be read (BUILD_NOTES).
+    """
+    prepared = precompute(memory, key_kernel, value_kernel, variant=variant)
+    return attend(query, prepared, key_kernel, value_kernel, causal=causal)
+
+
+class DenoisingAttention(nn.Module):
+    """`W_O [head_1; ..; head_H] + b_O` of `denoising_attention` with `q = W_Q x + b_Q`.
+
+    `attend(x, precompute(memory))` is the same in two parts: a decoder precomputes once per
+    sentence and attends once per token. There are no biases of keys, which cancel, nor of values,
+    which b_O covers.
+
+    Attributes:
+      heads: H.
+      features: D, the width of inputs and outputs; E is D / H.
+      latent_size: P.
+      variant: a key of `VARIANTS`.
+      causal: see `denoising_attention`.
+      dtype: of the products' factors, see `jvae.layers.product`; attention itself is not rounded.
+    """
+
+    heads: int
+    features: int
+    latent_size: int
+    variant: str = "half"
+    causal: bool = False
+    dtype: DType = None
+
+    def setup(self):
+        """Four projections."""
+        init = nn.initializers.xavier_uniform()
+        self.query, self.output = (
+            nn.Dense(self.features, kernel_init=init, dot_general=dense_product(self.dtype))
+            for _ in range(2)
+        )
+        shape = (self.latent_size, self.features)
+        self.key_kernel = self.param("key_kernel", init, shape)
+        self.value_kernel = self.param("value_kernel", init, shape)
+
+    def _kernels(self) -> tuple[Array, Array]:
+        by_head = self.latent_size, self.heads, self.features // self.heads
+        return self.key_kernel.reshape(by_head), self.value_kernel.reshape(by_head)
+
+    def precompute(self, memory: VectorSet) -> DenoisingMemory:
+        """What attention needs of the set; every array has B in front."""
+        return precompute(memory, *self._kernels(), variant=self.variant, dtype=self.dtype)
+
+    def attend(self, x: Array, memory: DenoisingMemory) -> Array:
+        """`[B, T, D]` -> `[B, T, D]`."""
+        batch, steps, _ = x.shape
+        query = self.query(x.reshape(-1, self.features)).reshape(batch, steps, self.heads, -1)
+        heads = attend(query, memory, *self._kernels(), causal=self.causal)
+        return self.output(heads.reshape(-1, self.features)).reshape(x.shape)
+
+    def __call__(self, x: Array, memory: VectorSet) -> Array:
+        """Queries `[B, T, D]` over a set -> `[B, T, D]`."""
+        return self.attend(x, self.precompute(memory))
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _project(vectors: Array, kernel: Array, dtype: DType) -> Array:
+    """`[B, K, P]` -> `[B, K, H, E]`; of flat rows: the kernel's gradient is then one product."""
+    size = vectors.shape[-1]
+    rows = product(vectors.reshape(-1, size), _wide(kernel).reshape(size, -1), dtype)
+    return rows.reshape(*vectors.shape[:-1], *kernel.shape[1:])
+
+
+def _causal(steps: int, rows: int) -> Array:
+    """`[T, K]` bool: what each token sees."""
+    if rows % (steps + 1):
+        raise UserError(
+            f"causal attention of {steps} tokens needs a memory of {steps + 1} rows, or so many in "
+            f"each copy, not {rows}: give it the prior's row and one row for each token"
+        )
+    return jnp.arange(rows) % (steps + 1) <= jnp.arange(1, steps + 1)[:, None]
+
+
+def _softmax(logits: Array, visible: Array) -> Array:
+    # Not minus infinity: where nothing is visible, the result stays finite.
+    return jax.nn.softmax(jnp.where(visible, logits, jnp.finfo(logits.dtype).min), axis=-1)
+
+
+def _ordinary(query: Array, memory: Impulses, bias: Array, visible: Array) -> Array:
+    """Attention with a bias: `[B, T, H, E]`; bias and `visible` broadcast to `[B, T, H, K]`."""
+    keys, values = memory.keys, memory.values
+    if query.dtype != jnp.float64:
+        bias, visible = (jnp.swapaxes(x, 1, 2) for x in (bias, visible))
+        return jax.nn.dot_product_attention(query, keys, values, bias=bias, mask=visible)
+    # JAX's softmax is in float32 here even when all else is in float64.
+    logits = jnp.einsum("bthe,bkhe->bthk", query, keys) / math.sqrt(query.shape[-1])
+    return jnp.einsum("bthk,bkhe->bthe", _softmax(logits + bias, visible), values)
