@@ -58,7 +58,7 @@ METHODS: dict[str, Method] = {
             f"as many Gaussian vectors as needed, {delta} pseudo-counts expected of each token",
             {"model.nvib_delta": delta},
         )
-        for delta in (0.25, 0.5, 1.0)
+        for delta in (0.1, 0.25, 1.0)
     },
 }
 LANGUAGE_MODEL = "language-model"  # of the training text, shared by all

@@ -38,14 +38,14 @@ def compare(base, methods, workdir):
 def compared(base, tmp_path_factory):
     """A finished comparison of one method: its directory and outcome."""
     workdir = tmp_path_factory.mktemp("runs") / "compared"
-    (outcome,) = compare(base, ["nvib_0.5"], workdir)
+    (outcome,) = compare(base, ["nvib_0.25"], workdir)
     assert "error" not in outcome, outcome
     return workdir, outcome
 
 
 @pytest.fixture(scope="module")
 def run(compared):
-    return compared[0] / "nvib_0.5" / "seed-0"
+    return compared[0] / "nvib_0.25" / "seed-0"
 
 
 def test_a_run_has_the_numbers_of_sets(compared, run):
@@ -60,19 +60,19 @@ def test_a_run_has_the_numbers_of_sets(compared, run):
     quality = results["quality"]
     assert quality["asked"] == {"number": 20, "pairs": 1}
     assert quality["forward_ppl"]["model"] > 1 and quality["between_ppl"]["model"] > 1
-    assert "| nvib_0.5 |" in (compared[0] / "report.md").read_text()
+    assert "| nvib_0.25 |" in (compared[0] / "report.md").read_text()
 
 
 def test_the_same_command_reads_what_is_there(base, compared, monkeypatch):
     monkeypatch.setattr("jvae.experiments.runner.run", None)
     monkeypatch.setattr("jvae.experiments.quality.measure", None)
-    (again,) = compare(base, ["nvib_0.5"], compared[0])
+    (again,) = compare(base, ["nvib_0.25"], compared[0])
     stored = json.loads((compared[0] / "comparison.json").read_text())["runs"][0]
     assert again["results"] == stored["results"]
 
 
 def test_a_stopped_run_resumes_to_the_same_numbers(base, run, tmp_path):
-    config = nvib_comparison.configure(base, "nvib_0.5", 0)
+    config = nvib_comparison.configure(base, "nvib_0.25", 0)
     config.training.epochs = 1
     run_tiny(config, tmp_path)
     config.training.epochs = EPOCHS
