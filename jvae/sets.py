@@ -29,6 +29,6 @@ class VectorSet(NamedTuple):
         return self.log_weights > -jnp.inf
 
     @property
-    def count(self) -> Array:
+    def count(self) -> Array:  # type: ignore[override]  # not tuple.count
         """`[B]`: vectors that are there, float."""
         return jnp.sum(self.present, axis=-1, dtype=self.vectors.dtype)
