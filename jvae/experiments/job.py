@@ -130,7 +130,8 @@ def make_job(
         if config.objective.loss == "by_name":  # likewise, by the last weights that it learns by
             terms = ("gaussian", "dirichlet")
             weights = {name: config.objective[f"{name}_weight"] for name in terms}
-            kl = sum(weights[name] * figures.get(f"kl_{name}", 0.0) for name in terms)
+            of_terms = {"kl_gaussian": figures["kl"]} | figures  # one vector has but one KL
+            kl = sum(weights[name] * of_terms.get(f"kl_{name}", 0.0) for name in terms)
             return float(-figures["rec"] - config.objective.kl_end * kl)
         return float(figures["elbo"])
 
