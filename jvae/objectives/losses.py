@@ -35,12 +35,14 @@ def negative_elbo_by_name(terms: ELBOTerms, scheduled: Scheduled, weight: Array)
     Args:
       terms: of a batch.
       scheduled: `gaussian_weight` and `dirichlet_weight`, for the terms of those names; another
-        term, the length's, weighs 1. Henderson and Fehr (2023) divide the loss by the tokens T,
+        term, the length's, weighs 1. "gaussian_layers" and "dirichlet_layers", of an encoder's
+        NVIB layers, weigh the same. Henderson and Fehr (2023) divide the loss by the tokens T,
         KL_G by its n vectors and P dimensions, KL_D by n, and weigh them by lambda_G and lambda_D:
         the same as weights `lambda_G / P` and `lambda_D` here, but for T / n.
       weight: not used.
     """
     del weight
     return -terms.log_likelihood + sum(
-        scheduled.get(f"{name}_weight", 1.0) * kl for name, kl in terms.kl.items()
+        scheduled.get(f"{name.removesuffix('_layers')}_weight", 1.0) * kl
+        for name, kl in terms.kl.items()
     )
