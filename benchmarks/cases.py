@@ -21,7 +21,7 @@ class Case(NamedTuple):
 
     Attributes:
       size: a key of `benchmarks.sizes.SIZES`.
-      kind: joint, inner, epoch, iw, greedy, beam; the CNN's are joint and iw.
+      kind: joint, inner, epoch, iw, greedy, beam; see `KINDS`.
       precision: float32, or for the LSTM's joint steps bfloat16: jvae's `training.precision`
         against PyTorch's autocast.
     """
@@ -41,14 +41,14 @@ def parse(name: str) -> Case:
       ValueError: there is no such case.
     """
     case = Case(*name.split("/")) if name.count("/") in (1, 2) else Case("", "")
-    cnn = case.size.endswith("cnn")
-    kinds = ("joint", "iw") if cnn else tuple(FORMS)
-    rounded = case.kind == "joint" and not cnn
+    decoder = SIZES[case.size].decoder if case.size in SIZES else ""
+    rounded = case.kind == "joint" and decoder == "lstm"
     precisions = ("float32", "bfloat16") if rounded else ("float32",)
-    if case.size not in SIZES or case.kind not in kinds or case.precision not in precisions:
+    if case.kind not in KINDS.get(decoder, ()) or case.precision not in precisions:
         raise ValueError(
             f"no case {name!r}: give SIZE/KIND or SIZE/joint/bfloat16, SIZE of {', '.join(SIZES)}, "
-            f"KIND of {', '.join(FORMS)} (the CNN's: joint, iw)"
+            f"KIND of {', '.join(FORMS)} (_cnn: joint, iw; _tf: joint, iw, greedy; bfloat16 of the "
+            "LSTM's alone)"
         )
     return case
 
@@ -62,6 +62,7 @@ FORMS = {
     "greedy": ("torch",),
     "beam": ("torch",),
 }
+KINDS = {"lstm": tuple(FORMS), "cnn": ("joint", "iw"), "transformer": ("joint", "iw", "greedy")}
 
 
 def operations(case: Case) -> float | None:

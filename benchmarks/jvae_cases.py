@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jvae
-from benchmarks.sizes import Size, random_tokens, random_weights
+from benchmarks.sizes import TF_HEADS, TF_LAYERS, Size, random_tokens, random_weights
 from jvae.data.batching import choose_buckets, epoch_plan
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
@@ -34,9 +34,12 @@ def make_model(size: Size, dropout: float, precision: str = "float32") -> jvae.V
         "hidden_size": size.hidden_size,
         "dtype": PRECISIONS[precision],
     }
+    noise = {"dropout_in": dropout, "dropout_out": dropout}
+    blocks = {"layers": TF_LAYERS, "heads": TF_HEADS, **noise}
+    of_encoder, of_decoder = (blocks, blocks) if size.decoder == "transformer" else ({}, noise)
     return jvae.VAE(
-        encoder=ENCODERS["lstm"](**sizes),
-        decoder=DECODERS[size.decoder](**sizes, dropout_in=dropout, dropout_out=dropout),
+        encoder=ENCODERS[size.encoder](**sizes, **of_encoder),
+        decoder=DECODERS[size.decoder](**sizes, **of_decoder),
         prior=jvae.standard_normal(latent_size=size.latent_size),
         latent_size=size.latent_size,
     )
@@ -65,7 +68,7 @@ class Training:
         optimiser, inner_optimiser = OPTIMISERS["sgd"](1.0), OPTIMISERS["sgd"](1.0)
         buckets = choose_buckets(lengths, 4)
         step = make_step(
-            make_model(size, 0.5, precision),
+            make_model(size, size.dropout, precision),
             jvae.negative_elbo,
             optimiser,
             inner_optimiser,

@@ -3,7 +3,7 @@
     python -m benchmarks.parity captions captions_cnn captions/bfloat16
 
 Same weights, same noise, no dropout: loss, gradients, the parameters after one clipped step, IW-NLL
-and greedy sentences (the LSTM's) must agree to 1e-4 relative; and with an error planted in
+and greedy sentences (not the CNN's) must agree to 1e-4 relative; and with an error planted in
 PyTorch's copy they must not.
 
 In bfloat16 only loss and gradients are compared: evaluation stays in float32 in both, and so does
@@ -64,7 +64,7 @@ def ours(size: Size, tokens: np.ndarray, weights: dict, precision: str) -> dict[
     found["step"] = jax.tree.map(jnp.subtract, params, scaled(grads, clip_factor(norm, CLIP)))
     iw = partial(jvae.iw_log_likelihood, model, num_samples=SAMPLES, chunk_size=SAMPLES)
     found["iw_nll"] = -jax.jit(iw)(params, batch, key=key)[0]
-    if size.decoder == "lstm":
+    if size.decoder != "cnn":
         z = standard_noise(batch, key, 1, size.latent_size)[0]
         words = jax.jit(partial(greedy, model.decoder, max_length=size.length))
         found["greedy"] = words(params["decoder"], z).tokens
@@ -92,7 +92,7 @@ def theirs(
     found["step"] = read(model)
     load(model, weights)
     found["iw_nll"] = model.iw_nll(words, torch.from_numpy(noise), SAMPLES).numpy()
-    if size.decoder == "lstm":
+    if size.decoder != "cnn":
         found["greedy"] = model.greedy(torch.from_numpy(noise[0]), size.length).numpy()
     return found
 
@@ -123,6 +123,23 @@ def planted(weights: dict, precision: str) -> dict[str, tuple[dict, float]]:
         gates = {"kernel": 0 * decoder["latent_to_gates"]["kernel"]}
         errors[f"{share:.0%} in a weight"] = with_decoder(lstm=wrong)
         errors["no z in the gates"] = with_decoder(latent_to_gates=gates)
+        return errors
+    if "transformer" in decoder:
+        transformer = decoder["transformer"]
+        block = transformer["blocks_1"]
+
+        def with_block(**changes: Any) -> tuple[dict, float]:
+            return with_decoder(transformer=transformer | {"blocks_1": block | changes})
+
+        def with_input(kernel: np.ndarray) -> tuple[dict, float]:
+            return with_block(
+                self_attention=block["self_attention"] | {"input": {"kernel": kernel}}
+            )
+
+        kernel, z = block["self_attention"]["input"]["kernel"], block["latent"]["kernel"]
+        errors[f"{share:.0%} in a weight"] = with_input((1 + share) * kernel)
+        errors["values first"] = with_input(np.roll(kernel, len(kernel), axis=1))
+        errors["no z in a block"] = with_block(latent={"kernel": 0 * z})
         return errors
     block, z = decoder["blocks_1"], {"kernel": 0 * decoder["latent_to_input"]["kernel"]}
 

@@ -39,6 +39,7 @@ SUITES = {
             "yahoo": ("joint",),
             "captions_cnn": ("joint", "iw"),
             "ptb_he_cnn": ("joint", "iw"),
+            "captions_tf": ("joint", "iw", "greedy"),
         }.items()
         for kind in kinds
     ]

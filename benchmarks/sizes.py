@@ -9,7 +9,8 @@ class Size(NamedTuple):
     """Vocabulary, widths, and the predicted tokens of every sentence of a batch.
 
     All sentences of a batch have one length, as in the published scripts: no framework pays for
-    padding here. The decoder is "lstm" or "cnn" (`CNN_BLOCKS` blocks of `hidden_size` channels).
+    padding here. The decoder is "lstm", "cnn" (`CNN_BLOCKS` blocks of `hidden_size` channels) or
+    "transformer" (`TF_LAYERS` blocks, as its encoder has); the others' encoder is an LSTM.
     """
 
     vocab_size: int
@@ -19,6 +20,16 @@ class Size(NamedTuple):
     latent_size: int = 32
     batch_size: int = 32
     decoder: str = "lstm"
+
+    @property
+    def encoder(self) -> str:
+        """By its name in jvae."""
+        return "transformer" if self.decoder == "transformer" else "lstm"
+
+    @property
+    def dropout(self) -> float:
+        """In training: what is usual."""
+        return 0.1 if self.decoder == "transformer" else 0.5
 
 
 SIZES = {
@@ -30,8 +41,11 @@ SIZES = {
     "tiny_cnn": Size(50, 8, 12, 5, 4, 4, "cnn"),
     "captions_cnn": Size(6_000, 128, 256, 12, decoder="cnn"),
     "ptb_he_cnn": Size(10_000, 512, 1024, 22, decoder="cnn"),  # blocks of 1024, as published
+    "tiny_tf": Size(50, 8, 12, 5, 4, 4, "transformer"),
+    "captions_tf": Size(6_000, 128, 256, 12, decoder="transformer"),
 }
 CNN_BLOCKS, CNN_TAPS = 3, 3  # the smallest decoder of Yang et al. (2017): dilations 1, 2, 4
+TF_LAYERS, TF_HEADS = 2, 4  # jvae's defaults; 4 H units within each block
 
 
 def random_tokens(size: Size, number: int, seed: int) -> np.ndarray:
@@ -67,12 +81,31 @@ def random_weights(size: Size, seed: int) -> dict:
     def dense(inputs: int, outputs: int) -> dict:
         return {"kernel": uniform(inputs, outputs, scale=2.0), "bias": uniform(outputs, scale=2.0)}
 
-    encoder = {
-        "embedding": embedding(),
-        "lstm": lstm(),
-        "head": {"kernel": uniform(h, 2 * z, scale=2.0)},
-    }
-    if size.decoder == "cnn":
+    def kernel(inputs: int, outputs: int) -> dict:
+        return {"kernel": uniform(inputs, outputs, scale=2.0)}
+
+    def norm() -> dict:
+        scale, bias = rng.uniform(0.5, 1.5, h), rng.uniform(-0.5, 0.5, h)
+        return {"scale": scale.astype(np.float32), "bias": bias.astype(np.float32)}
+
+    def transformer(told_of_z: bool) -> dict:
+        parts = {"widen": kernel(e, h), "final_norm": norm()}
+        for block in range(TF_LAYERS):
+            parts[f"blocks_{block}"] = {
+                "self_attention": {"input": kernel(h, 3 * h), "output": kernel(h, h)},
+                "attention_norm": norm(),
+                "widen": dense(h, 4 * h),
+                "narrow": dense(4 * h, h),
+                "feed_forward_norm": norm(),
+            } | ({"latent": kernel(z, h)} if told_of_z else {})
+        return parts
+
+    encoder = {"embedding": embedding()}
+    encoder |= {"transformer": transformer(False)} if size.encoder != "lstm" else {"lstm": lstm()}
+    encoder["head"] = kernel(h, 2 * z)
+    if size.decoder == "transformer":
+        decoder = {"embedding": embedding(), "transformer": transformer(True)}
+    elif size.decoder == "cnn":
         inner = (h + 1) // 2
         decoder = {"embedding": embedding(), "input": dense(e, h)}
         decoder["latent_to_input"] = {"kernel": uniform(z, h, scale=2.0)}
@@ -99,7 +132,13 @@ def flops(size: Size, case: str, *, sentences: int, samples: int = 1) -> float:
     """
     v, e, h, t = size.vocab_size, size.embed_size, size.hidden_size, size.length
     encoder = 2.0 * sentences * (t + 1) * (e + h) * 4 * h
-    if size.decoder == "cnn":
+    if size.decoder == "transformer":
+        # Each attention has two products, of H by the tokens that are seen: on average half.
+        attention, rest = 4 * h * h + 2 * h * (t + 1) / 2, 8 * h * h
+        encoder = 2.0 * sentences * t * (e * h + TF_LAYERS * (4 * h * h + 2 * h * t + rest))
+        of_word = e * h + attention  # the first block learns of z after its attention
+        of_state = TF_LAYERS * (attention + rest) - attention
+    elif size.decoder == "cnn":
         inner = (h + 1) // 2
         of_word, of_state = e * h, CNN_BLOCKS * (2 * h * inner + CNN_TAPS * inner * inner)
     else:

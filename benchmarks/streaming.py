@@ -80,7 +80,7 @@ class Training:
     ):
         optimisers = OPTIMISERS["sgd"](1.0), OPTIMISERS["sgd"](1.0)
         step = make_step(
-            make_model(size, 0.5),
+            make_model(size, size.dropout),
             jvae.negative_elbo,
             *optimisers,
             StepSettings(widths=buckets.widths, inner=inner),

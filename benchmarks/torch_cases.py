@@ -19,8 +19,8 @@ def rounding(precision: str) -> torch.autocast:
 class Training:
     """One optimiser for the encoder, one for the decoder, as in He et al. (2019)."""
 
-    def __init__(self, size: Size, precision: str = "float32", dropout: float = 0.5):
-        self.model = TextVAE(size, dropout)
+    def __init__(self, size: Size, precision: str = "float32"):
+        self.model = TextVAE(size, size.dropout)
         load(self.model, _small(random_weights(size, 0)))
         self.encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
         self.decoder = [p for p in self.model.decoder.parameters() if p.requires_grad]

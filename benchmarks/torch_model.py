@@ -1,4 +1,4 @@
-"""The same VAEs in PyTorch, on `torch.nn.LSTM`: the baseline that jvae is timed against.
+"""The same VAEs in PyTorch, here on `torch.nn.LSTM`: the baseline that jvae is timed against.
 
 Written for speed as a careful PyTorch user would: words first, one flat output product, in-place
 gradients set to None. `load` takes jvae's parameters, `read` gives them or their gradients back.
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.sizes import Size
 from benchmarks.torch_cnn import CNNDecoder
+from benchmarks.torch_transformer import TransformerDecoder, TransformerEncoder
 
 Of = Callable[[nn.Parameter], torch.Tensor]  # its data, or its gradient
 
@@ -58,8 +59,9 @@ class LSTMDecoder(nn.Module):
         self.output = nn.Linear(size.hidden_size, size.vocab_size, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def start(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def start(self, z: torch.Tensor, max_length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The state before the first token."""
+        del max_length  # the state does not grow
         cell = self.latent_to_cell(z)[None]
         return torch.tanh(cell), cell
 
@@ -68,7 +70,7 @@ class LSTMDecoder(nn.Module):
         tokens = tokens.expand(len(z), -1)
         embedded = self.dropout(self.embedding(tokens[:, :-1].T))
         inputs = torch.cat([embedded, z.expand(embedded.shape[0], *z.shape)], dim=-1)
-        hidden, _ = self.lstm(inputs, self.start(z))
+        hidden, _ = self.lstm(inputs, self.start(z, len(inputs)))
         hidden = self.dropout(hidden)
         logits = self.output(hidden.reshape(-1, hidden.shape[-1]))
         nll = F.cross_entropy(logits, tokens[:, 1:].T.reshape(-1), reduction="none")
@@ -100,8 +102,12 @@ class TextVAE(nn.Module):
 
     def __init__(self, size: Size, dropout: float):
         super().__init__()
-        self.encoder = Encoder(size)
-        self.decoder = {"lstm": LSTMDecoder, "cnn": CNNDecoder}[size.decoder](size, dropout)
+        if size.encoder == "transformer":
+            self.encoder: nn.Module = TransformerEncoder(size, dropout)
+        else:
+            self.encoder = Encoder(size)
+        decoders = {"lstm": LSTMDecoder, "cnn": CNNDecoder, "transformer": TransformerDecoder}
+        self.decoder = decoders[size.decoder](size, dropout)
         for module in self.modules():
             if isinstance(module, nn.LSTM):
                 nn.init.zeros_(module.bias_hh_l0)  # one bias, as in jvae
@@ -135,7 +141,7 @@ class TextVAE(nn.Module):
     @torch.no_grad()
     def greedy(self, z: torch.Tensor, max_length: int) -> torch.Tensor:
         """`[B, max_length]`: the likeliest words until every sentence has ended."""
-        state = self.decoder.start(z)
+        state = self.decoder.start(z, max_length)
         token = torch.full((len(z),), 1)
         ended = torch.zeros(len(z), dtype=torch.bool)
         words = torch.zeros(len(z), max_length, dtype=torch.long)
@@ -155,7 +161,7 @@ class TextVAE(nn.Module):
         rows = len(z)
         first = torch.arange(rows)[:, None] * width
         wide = z.repeat_interleave(width, dim=0)
-        state = self.decoder.start(wide)
+        state = self.decoder.start(wide, max_length)
         token = torch.full((rows * width,), 1)
         words = torch.zeros(rows, width, max_length, dtype=torch.long)
         score = torch.full((rows, width), -torch.inf)

@@ -183,15 +183,14 @@ def denoising_attention(
 
 
 class DenoisingAttention(nn.Module):
-    """`W_O [head_1; ..; head_H] + b_O` of `denoising_attention` with `q = W_Q x + b_Q`.
+    """`W_O [head_1; ..; head_H]` of `denoising_attention` with `q = W_Q x`, all without biases.
 
     `attend(x, precompute(memory))` is the same in two parts: a decoder precomputes once per
-    sentence and attends once per token. There are no biases of keys, which cancel, nor of values,
-    which b_O covers.
+    sentence and attends once per token.
 
     Attributes:
-      heads: H.
-      features: D, the width of inputs and outputs; E is D / H.
+      heads: H; divides D.
+      size: D, the width of inputs and outputs; E is D / H.
       latent_size: P.
       variant: a key of `VARIANTS`.
       causal: see `denoising_attention`.
@@ -199,7 +198,7 @@ class DenoisingAttention(nn.Module):
     """
 
     heads: int
-    features: int
+    size: int
     latent_size: int
     variant: str = "half"
     causal: bool = False
@@ -207,17 +206,16 @@ class DenoisingAttention(nn.Module):
 
     def setup(self):
         """Four projections."""
-        init = nn.initializers.xavier_uniform()
         self.query, self.output = (
-            nn.Dense(self.features, kernel_init=init, dot_general=dense_product(self.dtype))
+            nn.Dense(self.size, use_bias=False, dot_general=dense_product(self.dtype))
             for _ in range(2)
         )
-        shape = (self.latent_size, self.features)
+        shape, init = (self.latent_size, self.size), nn.initializers.lecun_normal()
         self.key_kernel = self.param("key_kernel", init, shape)
         self.value_kernel = self.param("value_kernel", init, shape)
 
     def _kernels(self) -> tuple[Array, Array]:
-        by_head = self.latent_size, self.heads, self.features // self.heads
+        by_head = self.latent_size, self.heads, self.size // self.heads
         return self.key_kernel.reshape(by_head), self.value_kernel.reshape(by_head)
 
     def precompute(self, memory: VectorSet) -> DenoisingMemory:
@@ -227,9 +225,9 @@ class DenoisingAttention(nn.Module):
     def attend(self, x: Array, memory: DenoisingMemory) -> Array:
         """`[B, T, D]` -> `[B, T, D]`."""
         batch, steps, _ = x.shape
-        query = self.query(x.reshape(-1, self.features)).reshape(batch, steps, self.heads, -1)
+        query = self.query(x.reshape(-1, self.size)).reshape(batch, steps, self.heads, -1)
         heads = attend(query, memory, *self._kernels(), causal=self.causal)
-        return self.output(heads.reshape(-1, self.features)).reshape(x.shape)
+        return self.output(heads.reshape(-1, self.size)).reshape(x.shape)
 
     def __call__(self, x: Array, memory: VectorSet) -> Array:
         """Queries `[B, T, D]` over a set -> `[B, T, D]`."""
