@@ -88,7 +88,7 @@ def numpy_latent(params, x, log_skip):
 def numpy_attention(params, x, vectors, variances, weights):
     """Queries x over a mixture, sums written out; variances None for impulses."""
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["attention"])
-    query = x @ p["query"]["kernel"] + p["query"]["bias"]
+    query = x @ p["query"]["kernel"]
     s, heads = np.sqrt(E), np.zeros(query.shape)
     rows = np.flatnonzero(weights > 0)
     for head, t in np.ndindex(HEADS, len(x)):
@@ -102,7 +102,7 @@ def numpy_attention(params, x, vectors, variances, weights):
             values.append((var * u + s * vectors[i]) / (var + s))
         share = np.exp(np.array(logits) - max(logits))
         heads[t, part] = share / share.sum() @ np.array(values) @ p["value_kernel"][:, part]
-    return heads @ p["output"]["kernel"] + p["output"]["bias"]
+    return heads @ p["output"]["kernel"]
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -183,10 +183,10 @@ def test_a_latent_like_the_input_gives_nearly_ordinary_attention(norm):
     zero = jnp.zeros(H)
     bottleneck = {
         "attention": {
-            "query": {"kernel": query, "bias": zero},
+            "query": {"kernel": query},
             "key_kernel": key,
             "value_kernel": value,
-            "output": {"kernel": own["output"]["kernel"], "bias": zero},
+            "output": own["output"],
         },
         "latent": {
             "mean": {"kernel": jnp.eye(H), "bias": zero},
