@@ -275,8 +275,6 @@ def _check_nvib_layers(config: ConfigDict) -> None:
     if not model.nvib_layers:
         return
     name = f"model.nvib_layers = {model.nvib_layers}"
-    if model.encoder != "transformer":
-        raise UserError(f"{name} needs model.encoder = 'transformer', not {model.encoder!r}")
     if model.nvib_layers > model.layers:
         raise UserError(
             f"{name} must be at most model.layers = {model.layers}: it is so many of them"
