@@ -83,7 +83,8 @@ def layer_terms(latents: Sequence[NVIB], *, delta: float, prior_alpha: float) ->
     p = DirichletProcess(logits, latents[0].means.shape[-1], delta, prior_alpha, 1)
     terms = [mixture_kl(q, p) for q in latents]
     total = len(terms) * (len(terms) + 1) / 2
+    weights = jnp.arange(1, len(terms) + 1) / total
     return {
-        f"{name}_layers": sum(layer / total * t[name] for layer, t in enumerate(terms, start=1))
+        f"{name}_layers": jnp.tensordot(weights, jnp.stack([own[name] for own in terms]), axes=1)
         for name in terms[0]
     }

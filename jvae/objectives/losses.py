@@ -40,7 +40,7 @@ def negative_elbo_by_name(terms: ELBOTerms, scheduled: Scheduled, weight: Array)
         an encoder's NVIB layers ("gaussian_layers", "dirichlet_layers"); the first also for the KL
         of one vector. Another term, the length's, weighs 1. Henderson and Fehr (2023) divide the
         loss by the tokens T, KL_G by its n vectors and P dimensions, KL_D by n, and weigh them by
-        lambda_G and lambda_D: the same as weights `lambda_G / P` and `lambda_D` here, but for T / n.
+        lambda_G and lambda_D: as weights `lambda_G / P` and `lambda_D` do here, but for T / n.
       weight: not used.
     """
     del weight
