@@ -22,7 +22,7 @@ def draw_log_gamma(key: Key, log_alpha: Array) -> Array:
     """Logs of independent Gamma(alpha, 1) variables, reparameterised; of `log_alpha`'s shape.
 
     `log g = log g' + log(u) / alpha`, g' from Gamma(alpha + 1): exact, and its gradient is too.
-    For alpha above `LARGE` `log alpha + 3 log(1 - 1/(9 alpha) + noise / (3 sqrt(alpha)))`.
+    For alpha above `LARGE` it is `wilson_hilferty`.
 
     Args:
       key: the draws of the first rows do not depend on how many follow.
@@ -39,9 +39,14 @@ def draw_log_gamma(key: Key, log_alpha: Array) -> Array:
     log_uniform = -0.5 * jnp.sum(jnp.square(noise), axis=-1)  # of two normal variables
     boosted = jax.random.loggamma(of_gamma, jnp.exp(small_log) + 1, dtype=dtype)
     boosted += log_uniform * jnp.exp(-small_log)
-    deviation = jnp.exp(-0.5 * jnp.where(large, log_alpha, math.log(LARGE))) / 3
-    near_normal = log_alpha + 3 * jnp.log1p(deviation * noise[..., 0] - jnp.square(deviation))
-    return jnp.where(large, near_normal, boosted)
+    cube = wilson_hilferty(jnp.where(large, log_alpha, math.log(LARGE)), noise[..., 0])
+    return jnp.where(large, cube, boosted)
+
+
+def wilson_hilferty(log_alpha: Array, noise: Array) -> Array:
+    """`log alpha + 3 log(1 - 1/(9 alpha) + noise / (3 sqrt(alpha)))` for large alpha."""
+    deviation = jnp.exp(-0.5 * log_alpha) / 3
+    return log_alpha + 3 * jnp.log1p(deviation * noise - jnp.square(deviation))
 
 
 def log_normalised(log_weights: Array) -> Array:

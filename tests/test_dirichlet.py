@@ -12,6 +12,7 @@ from jvae.dirichlet import (
     dirichlet_log_prob,
     draw_log_gamma,
     symmetric_dirichlet_kl,
+    wilson_hilferty,
 )
 
 DRAWS = 4000
@@ -68,14 +69,9 @@ def test_the_cube_root_is_normal_to_the_last_digit_of_float32():
         special.gammaincinv(LARGE, stats.norm.cdf(noise)),
         special.gammainccinv(LARGE, stats.norm.sf(noise)),
     )
-    ours = np.log(LARGE) + 3 * np.log1p(noise / (3 * np.sqrt(LARGE)) - 1 / (9 * LARGE))
+    with jax.enable_x64(True):
+        ours = np.asarray(wilson_hilferty(jnp.log(jnp.asarray(LARGE)), jnp.asarray(noise)))
     assert np.abs(ours - np.log(exact)).max() < 0.1 * np.spacing(np.float32(np.log(LARGE)))
-
-
-def test_more_rows_do_not_move_the_draws_of_the_first():
-    key, log_alpha = jax.random.key(1), jnp.linspace(-2, 2, 7)
-    draw = jax.jit(draw_log_gamma)
-    np.testing.assert_array_equal(draw(key, log_alpha)[:4], draw(key, log_alpha[:4]))
 
 
 def remainder(x):
