@@ -2,17 +2,20 @@
 
 import json
 import math
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
+import jvae
 from jvae.errors import UserError
 from jvae.experiments import nvib, nvib_comparison, quality
+from jvae.experiments.building import make_model
 from jvae.experiments.cli import main
-from jvae.experiments.setup import load_run
-from jvae.experiments.use import Decoding, arithmetic
+from jvae.experiments.setup import TrainedRun, example_batch, load_data_corpus, make_tokenizer
+from jvae.experiments.use import Decoding, arithmetic, decode, reconstruct, ways
 from tests.experiments.conftest import run_tiny
 from tests.experiments.setting import numbers
 
@@ -31,8 +34,33 @@ def base(train):
     return config
 
 
-# Gamma variables take most of a minute to compile.
-@pytest.fixture(scope="module", params=["vt", pytest.param("nvib_0.25", marks=pytest.mark.slow)])
+def test_a_way_between_two_sets_begins_and_ends_with_their_reconstructions(base, tmp_path):
+    config = nvib_comparison.configure(base, "vt", 0)
+    tokenizer = make_tokenizer(config, load_data_corpus(config))
+    model = make_model(config, tokenizer.vocab_size)
+    params = jax.jit(partial(jvae.init, model))(example_batch(), key=jax.random.key(3))
+    params = jax.tree.map(lambda leaf: 2 * leaf, params)  # so that sentences differ
+    untrained = TrainedRun(tmp_path, config, tokenizer, model, params, 0)
+    some = [
+        "the cat sees a small dog",
+        "a bird hears",
+        "a big bird",
+        "the dog likes the big big cat",
+    ]
+    how, key = Decoding(max_length=5), jax.random.key(1)
+    sentences = decode(untrained, ways(untrained, some[:2], some[2:], 3, key=key), how, key=key)
+    back = reconstruct(untrained, some, how, key=key)
+    assert [sentences[row] for row in (0, 3, 2, 5)] == back
+    assert len(set(back)) == 4  # else any way might do
+    with pytest.raises(UserError, match="sets of vectors, which have no difference"):
+        arithmetic(untrained, (some[0], some[1]), some[2], how, key=key)
+
+
+# A minute or two, most of it compilation.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) for name in ("vt", "nvib_0.25")],
+)
 def method(request):
     return request.param
 
@@ -96,7 +124,6 @@ def test_the_same_command_reads_what_is_there(base, method, compared, monkeypatc
     assert again["results"] == stored["results"]
 
 
-@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_numbers(base, method, run, tmp_path):
     config = nvib_comparison.configure(base, method, 0)
     config.training.epochs = 1
@@ -124,8 +151,3 @@ def test_the_commands_of_a_run(run, train, capsys, tmp_path):
     assert [way[0], way[-1]] == back and len(way) == 3
     call(capsys, "encode", run, tmp_path / "file.txt", "-o", tmp_path / "z.npz")
     assert np.load(tmp_path / "z.npz")["mean"].shape == (2, 4)
-
-
-def test_what_sets_have_not_is_refused(run):
-    with pytest.raises(UserError, match="sets of vectors, which have no difference"):
-        arithmetic(load_run(run), ("a", "b"), "c", Decoding(), key=jax.random.key(0))
