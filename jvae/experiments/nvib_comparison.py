@@ -5,7 +5,7 @@
 Each method and seed is a run of its own below the run directory, which the same command resumes
 or, once it is finished, reads; then `jvae quality` measures it. One language model of the training
 text judges all of them. The base is `jvae.experiments.nvib`; its weights are everybody's. The
-default trains ten methods: about three hours on two cores.
+default trains ten methods, each for some minutes on two cores, much of them compilation.
 
 Henderson and Fehr (2023), A VAE for Transformers with Nonparametric Variational Information
 Bottleneck: the report says of three of its claims whether they hold on this corpus.
