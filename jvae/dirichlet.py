@@ -22,7 +22,7 @@ def draw_log_gamma(key: Key, log_alpha: Array) -> Array:
     """Logs of independent Gamma(alpha, 1) variables, reparameterised; of `log_alpha`'s shape.
 
     `log g = log g' + log(u) / alpha`, g' from Gamma(alpha + 1): exact, and its gradient is too.
-    For alpha above `LARGE` `log alpha + 3 log(1 - 1/(9 alpha) + noise / (3 sqrt(alpha)))`.
+    For alpha above `LARGE` it is `wilson_hilferty`.
 
     Args:
       key: the draws of the first rows do not depend on how many follow.
@@ -32,17 +32,21 @@ def draw_log_gamma(key: Key, log_alpha: Array) -> Array:
       Marsaglia and Tsang (2000), A simple method for generating gamma variables, section 8.
       Wilson and Hilferty (1931), The distribution of chi-square.
     """
-    of_gamma, of_uniform, of_normal = jax.random.split(key, 3)
-    shape, dtype = log_alpha.shape, log_alpha.dtype
-    large = log_alpha > math.log(LARGE)
+    of_gamma, of_noise = jax.random.split(key)
+    dtype, large = log_alpha.dtype, log_alpha > math.log(LARGE)
     small_log = jnp.where(large, 0, log_alpha)  # either branch sees what it can bear
-    log_uniform = -jax.random.exponential(of_uniform, shape, dtype)
+    noise = jax.random.normal(of_noise, (*log_alpha.shape, 2), dtype)
+    log_uniform = -0.5 * jnp.sum(jnp.square(noise), axis=-1)  # of two normal variables
     boosted = jax.random.loggamma(of_gamma, jnp.exp(small_log) + 1, dtype=dtype)
     boosted += log_uniform * jnp.exp(-small_log)
-    deviation = jnp.exp(-0.5 * jnp.where(large, log_alpha, math.log(LARGE))) / 3
-    noise = jax.random.normal(of_normal, shape, dtype)
-    near_normal = log_alpha + 3 * jnp.log1p(deviation * noise - jnp.square(deviation))
-    return jnp.where(large, near_normal, boosted)
+    cube = wilson_hilferty(jnp.where(large, log_alpha, math.log(LARGE)), noise[..., 0])
+    return jnp.where(large, cube, boosted)
+
+
+def wilson_hilferty(log_alpha: Array, noise: Array) -> Array:
+    """`log alpha + 3 log(1 - 1/(9 alpha) + noise / (3 sqrt(alpha)))` for large alpha."""
+    deviation = jnp.exp(-0.5 * log_alpha) / 3
+    return log_alpha + 3 * jnp.log1p(deviation * noise - jnp.square(deviation))
 
 
 def log_normalised(log_weights: Array) -> Array:
@@ -54,8 +58,8 @@ def log_normalised(log_weights: Array) -> Array:
 def dirichlet_log_prob(log_pi: Array, log_alpha: Array) -> Array:
     """`log Dir(pi; alpha)` of the rows that are there, `[..., K]` -> `[...]`, nats.
 
-    The terms `alpha log alpha` of the normaliser cancel against `alpha log pi`: with `a = sum alpha`
-    and `d_i = log(pi_i a / alpha_i)` they leave `sum_i alpha_i (d_i + 1 - exp(d_i))`, which has no
+    The normaliser's `alpha log alpha` cancels against `alpha log pi`: with `a = sum alpha` and
+    `d_i = log(pi_i a / alpha_i)` they leave `sum_i alpha_i (d_i + 1 - exp(d_i))`, which has no
     large parts, as `sum_i alpha_i exp(d_i) = a`. For alpha above 1e9 float32's `log_pi` has not the
     digits.
     """

@@ -87,6 +87,26 @@ class Delta(NamedTuple):
         )
 
 
+class Inference(NamedTuple):
+    """What an encoder with latents of its own gives besides its posterior.
+
+    Attributes:
+      posterior: `q(z | x)`.
+      terms: by name, `[B]`, nats, what training adds to the KL. They are no part of the bound,
+        which holds for any posterior, however it is made.
+      figures: by name, `[B]`, what evaluation tells of these latents.
+    """
+
+    posterior: Any
+    terms: dict[str, Array]
+    figures: dict[str, Array]
+
+    @classmethod
+    def of(cls, found: Any) -> "Inference":
+        """What an encoder gave, be it a posterior alone."""
+        return found if isinstance(found, cls) else cls(found, {}, {})
+
+
 def draw(q: Distribution, keys: Key) -> tuple[Array, Array | None]:
     """A sample `[B, L]`, and `log q` of it, `[B]`, where q tells it with the draw; else None."""
     own = getattr(q, "draw", None)

@@ -34,6 +34,7 @@ class Stream(enum.IntEnum):
     AGGREGATE = 15
     VARIANCE_DROPOUT = 16
     REFINEMENT = 18
+    NVIB_LAYER = 19
 
 
 def stream(key: Key, name: Stream, step: Array | int = 0) -> Key:

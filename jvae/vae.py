@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from jvae.distributions import Distribution
+from jvae.distributions import Distribution, Inference
 from jvae.random import Stream, stream
 from jvae.types import Array, Batch, Key, Params
 
@@ -15,8 +15,8 @@ class Encoder(NamedTuple):
 
     Attributes:
       init: `(key, batch) -> params`.
-      apply: `(params, batch, *, key, train) -> posterior over [B, L]`. `key` is used in training
-        only (dropout, denoising).
+      apply: `(params, batch, *, key, train) -> posterior over [B, L]`, or an `Inference` that holds
+        it. `key` is used in training only (dropout, denoising).
       from_embeddings: `(params, embedded [K, T, E], lengths [K]) -> posterior over [K, L]`, of
         sentences given as embeddings, without noise; None where it does not read any.
       measure: `(params, batch, *, key) -> params`, after each update: parameters that are measured
@@ -85,11 +85,17 @@ class VAE(NamedTuple):
 
     def infer(self, params: Params, batch: Batch, *, key: Key, train: bool) -> Distribution:
         """`q(z | x)`, over `[B, L]`: the encoder's, refined where the model does that."""
+        return self.inference(params, batch, key=key, train=train).posterior
+
+    def inference(self, params: Params, batch: Batch, *, key: Key, train: bool) -> Inference:
+        """The same, and what else the encoder tells."""
         noise = stream(key, Stream.ENCODER)
-        q = self.encoder.apply(params["encoder"], batch, key=noise, train=train)
+        apply = self.encoder.apply
+        found = Inference.of(apply(params["encoder"], batch, key=noise, train=train))
         if self.refine is None:
-            return q
-        return self.refine(self, params, q, batch, key=key, train=train)
+            return found
+        q = self.refine(self, params, found.posterior, batch, key=key, train=train)
+        return found._replace(posterior=q)
 
 
 def _apply(module: nn.Module, params: Params, *arguments: Any, **options: Any) -> Any:

@@ -25,6 +25,7 @@ SCALES = {"init_scale": 0.5, "embed_init_scale": 0.5}
 OPTIONS = {"lstm": SCALES, "cnn": SCALES, "none": {}, "transformer": {"layers": 1, "heads": 2}}
 BATCH = make_batch(4, 6)
 B, T = BATCH.targets.shape
+OF_SETS = ("normal_set", "dirichlet_process")
 KEY = jax.random.key(6)
 KEYS = example_keys(KEY, BATCH.index)
 WIDE = BATCH._replace(tokens=jnp.pad(BATCH.tokens, ((0, 0), (0, 3))))
@@ -151,7 +152,8 @@ def test_decoder(name):
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(first) if leaf.size)
 
 
-@pytest.mark.parametrize("name", PRIORS)
+# Those over sets are in tests/priors/test_sets.py.
+@pytest.mark.parametrize("name", [name for name in PRIORS if name not in OF_SETS])
 def test_prior(name):
     encoder = ENCODERS["lstm"](**SIZES, **SCALES, latent_size=LATENT)
     prior = prior_of(name, encoder, LATENT)

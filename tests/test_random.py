@@ -39,6 +39,7 @@ def test_numbers_are_never_changed():
         "GENERATION": 13,
         "DENOISING": 14,
         "REFINEMENT": 18,
+        "NVIB_LAYER": 19,
     }
     assert (
         numbers.items() <= {name: int(value) for name, value in Stream.__members__.items()}.items()

@@ -6,7 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jvae.distributions import Delta, Distribution
+from jvae.distributions import Delta, Distribution, Inference
+from jvae.encoders.bottleneck import NVIBSelfAttention, layer_terms
 from jvae.layers import Transformer
 from jvae.posteriors import DIAGONAL, Family, TokenFamily
 from jvae.types import Array, Batch, DType, Key
@@ -46,6 +47,9 @@ class TransformerEncoder(nn.Module):
       layers, heads, feed_forward, norm, positions, max_positions, dropout_in, dropout_out: see
         `jvae.layers.Transformer`.
       pooling: a key of `POOLINGS`; of no use to a `TokenFamily`.
+      nvib_layers: the last so many blocks attend to a latent of their input, `NVIBSelfAttention`;
+        what these latents cost comes with the posterior, as an `Inference`.
+      nvib_delta, nvib_prior_alpha: of their prior, see `jvae.priors.dirichlet_process`.
       dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
 
     References:
@@ -65,6 +69,9 @@ class TransformerEncoder(nn.Module):
     positions: str = "sinusoidal"
     max_positions: int = 256
     pooling: str = "mean"
+    nvib_layers: int = 0
+    nvib_delta: float = 1.0
+    nvib_prior_alpha: float = 1.0
     dropout_in: float = 0.1
     dropout_out: float = 0.1
     dtype: DType = None
@@ -85,21 +92,41 @@ class TransformerEncoder(nn.Module):
             self.dropout_out,
             dtype=self.dtype,
         )
+        self.bottlenecks = [
+            NVIBSelfAttention(
+                self.hidden_size, self.heads, number, self.nvib_prior_alpha, dtype=self.dtype
+            )
+            for number in range(self.nvib_layers)
+        ]
         if isinstance(self.family, Family):
             outputs = self.latent_size if self.point else self.family.size(self.latent_size)
             self.head = nn.Dense(outputs, use_bias=False)
         self.posterior = self.family.posterior  # a module's parameters become the encoder's
 
-    def __call__(self, batch: Batch, *, key: Key, train: bool) -> Distribution:
+    def __call__(self, batch: Batch, *, key: Key, train: bool) -> Distribution | Inference:
         """The posterior over `[B, L]`, or over sets of vectors."""
         embedded, noise = self.embedding(batch.targets), (key, batch.index) if train else None
-        hidden = self.transformer(embedded, None, noise, mask=batch.mask)
-        return self._posterior(hidden, batch.mask, train)
+        hidden, latents = self.transformer.through_latents(
+            embedded, self.bottlenecks, noise, mask=batch.mask
+        )
+        q = self._posterior(hidden, batch.mask, train)
+        if not latents:
+            return q
+        first = self.layers - self.nvib_layers + 1
+        figures = {
+            f"vectors_layer_{number}": layer.read(latent, None).count
+            for number, (layer, latent) in enumerate(
+                zip(self.bottlenecks, latents, strict=True), first
+            )
+        }
+        terms = layer_terms(latents, delta=self.nvib_delta, prior_alpha=self.nvib_prior_alpha)
+        return Inference(q, terms, figures)
 
     def from_embeddings(self, embedded: Array, lengths: Array) -> Distribution:
         """The same without noise, of embeddings `[B, T, E]`, the first `lengths` `[B]` of them."""
         mask = jnp.arange(embedded.shape[1]) < lengths[:, None]
-        return self._posterior(self.transformer(embedded, None, None, mask=mask), mask, False)
+        hidden, _ = self.transformer.through_latents(embedded, self.bottlenecks, None, mask=mask)
+        return self._posterior(hidden, mask, False)
 
     def _posterior(self, hidden: Array, mask: Array, train: bool) -> Distribution:
         posterior: Any = self.posterior

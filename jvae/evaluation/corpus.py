@@ -25,7 +25,9 @@ class Encoded(NamedTuple):
       log_var: `[N, L]`; `[N, 0]` of a set.
       z: `[N, L]`, the sample, or a set of vectors.
       centre: what stands for the posterior where nothing shall be random: the mean, or a set.
-      surrogate: by name, `[N]`, what training takes in place of the KL; often nothing.
+      surrogate: by name, `[N]`, what training takes in place of the KL, and adds to it; often
+        nothing.
+      figures: by name, `[N]`, what is told of the encoder's own latents; often nothing.
     """
 
     kl: Array
@@ -34,6 +36,7 @@ class Encoded(NamedTuple):
     z: Any
     centre: Any
     surrogate: dict[str, Array]
+    figures: dict[str, Array]
 
 
 class PosteriorTerms(NamedTuple):
@@ -41,7 +44,7 @@ class PosteriorTerms(NamedTuple):
 
     Attributes:
       rec: `[N]`, `-log p(x | z)`, nats per sentence.
-      kl, mean, log_var, z, centre, surrogate: see `Encoded`.
+      kl, mean, log_var, z, centre, surrogate, figures: see `Encoded`.
     """
 
     rec: Array
@@ -51,19 +54,21 @@ class PosteriorTerms(NamedTuple):
     z: Any
     centre: Any
     surrogate: dict[str, Array]
+    figures: dict[str, Array]
 
 
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     """The posterior and one sample of it; no dropout."""
-    q = model.infer(params, batch, key=key, train=False)
+    found = model.inference(params, batch, key=key, train=False)
+    q = found.posterior
     z, log_q = draw(q, latent_keys(key, batch))
     one = jax.tree.map(lambda draws: draws[None], (z, log_q))
     p, rows = model.prior.distribution(params), batch.tokens.shape[0]
-    surrogate = SURROGATE_KL.get((type(q), type(p)), lambda q, p: {})(q, p)
+    surrogate = SURROGATE_KL.get((type(q), type(p)), lambda q, p: {})(q, p) | found.terms
     kl, centre = kl_divergence(q, p, *one)[0].reshape(rows, -1), q.mean
     if isinstance(centre, VectorSet):
-        return Encoded(kl, q.pooled, jnp.zeros((rows, 0)), z, centre, surrogate)
-    return Encoded(kl, centre, q.log_var, z, centre, surrogate)
+        return Encoded(kl, q.pooled, jnp.zeros((rows, 0)), z, centre, surrogate, found.figures)
+    return Encoded(kl, centre, q.log_var, z, centre, surrogate, found.figures)
 
 
 def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key) -> Array:

@@ -204,7 +204,7 @@ def training_figures(
 
 def set_figures(terms: PosteriorTerms) -> dict[str, Any]:
     """What is told of sets: the vectors of each, and the KL's surrogates, nats per sentence."""
-    means = {f"kl_{name}": value for name, value in terms.surrogate.items()}
+    means = {f"kl_{name}": value for name, value in terms.surrogate.items()} | terms.figures
     means["vectors"] = terms.centre.present.sum(axis=1)
     return {name: float(np.mean(value, dtype=np.float64)) for name, value in means.items()}
 

@@ -53,7 +53,12 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
     encoder_name = "none" if language_model else options.encoder
     of_encoder: dict[str, dict[str, Any]] = {
         "lstm": scales,
-        "transformer": {**blocks, **dropout, "pooling": options.pooling},
+        "transformer": {
+            **blocks,
+            **dropout,
+            "pooling": options.pooling,
+            **{name: options[name] for name in ("nvib_layers", "nvib_delta", "nvib_prior_alpha")},
+        },
     }
     of_family: dict[str, dict[str, Any]] = {
         "vmf": {"kappa": options.vmf_kappa},

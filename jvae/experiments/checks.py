@@ -148,7 +148,7 @@ def check(config: ConfigDict) -> None:
             "pretrain_epochs",
         ),
         "evaluation": ("iw_sentences", "iw_tolerance"),
-        "model": ("refine_steps", "feed_forward", "nvib_delta"),
+        "model": ("refine_steps", "feed_forward", "nvib_delta", "nvib_layers"),
         "objective": ("bow_weight", "mi_weight", "adversarial_weight"),
     }
     for group, fields in positive.items():
@@ -188,6 +188,7 @@ def check(config: ConfigDict) -> None:
     check_objective(config)
     _check_transformer(config)
     _check_sets(config)
+    _check_nvib_layers(config)
     if model.prior not in ("standard_normal", "normal_set") and model.mode != "vae":
         raise UserError(
             f"model.prior = {model.prior!r} needs model.mode = 'vae': in mode {model.mode!r} "
@@ -255,18 +256,38 @@ def _check_sets(config: ConfigDict) -> None:
     ):
         if model[field] != needed:
             raise UserError(f"{name} needs model.{field} = {needed!r}, not {model[field]!r}")
-    for field, unused in (
-        ("bow_weight", 0),
-        ("info_alpha", 0),
-        ("info_lambda", 1),
-        ("mi_weight", 0),
-        ("adversarial_weight", 0),
-    ):
-        if objective[field] != unused:
+    for field in ("bow_weight", "mi_weight"):
+        if objective[field]:
             raise UserError(
                 f"objective.{field} = {objective[field]} needs one latent vector a sentence: "
                 f"{name} has a set"
             )
+
+
+def _check_nvib_layers(config: ConfigDict) -> None:
+    model, objective = config.model, config.objective
+    if not model.nvib_layers:
+        return
+    name = f"model.nvib_layers = {model.nvib_layers}"
+    if model.nvib_layers > model.layers:
+        raise UserError(
+            f"{name} must be at most model.layers = {model.layers}: it is so many of them"
+        )
+    if model.posterior not in OF_TOKENS:
+        raise UserError(
+            f"{name} needs model.posterior = 'vt', 'vts' or 'nvib', not {model.posterior!r}: the "
+            "weights of the layers' KL terms are those of sets"
+        )
+    if objective.loss != "by_name":
+        raise UserError(
+            f"{name} needs objective.loss = 'by_name', not {objective.loss!r}: its layers' KL "
+            "terms are no part of the bound, and have weights of their own"
+        )
+    if objective.gradient != "plain":
+        raise UserError(
+            f"{name} needs objective.gradient = 'plain', not {objective.gradient!r}: it would "
+            "leave out its layers' KL terms"
+        )
 
 
 def _check_posterior(config: ConfigDict) -> None:

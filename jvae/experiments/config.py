@@ -78,6 +78,7 @@ def default_config() -> ConfigDict:
             "nvib_kappa": 1,  # nvib: draws of each vector
             "nvib_delta": 1.0,  # nvib: pseudo-counts that the prior expects of each token
             "nvib_prior_alpha": 1.0,  # nvib: of the prior's own vector
+            "nvib_layers": 0,  # encoder "transformer": its last blocks attend to an NVIB latent
             "vmf_kappa": 13.0,  # vmf: concentration
             "flow_steps": 2,  # planar, iaf
             "flow_hidden": 64,  # iaf: units of each step's masked layer

@@ -32,7 +32,6 @@ _VECTOR = {
     "model.posterior": "diagonal",
     "model.prior": "standard_normal",
     "model.attention": "dot_product",
-    "objective.loss": "elbo",
 }
 METHODS: dict[str, Method] = {
     "t": Method(
@@ -58,7 +57,7 @@ METHODS: dict[str, Method] = {
             f"as many Gaussian vectors as needed, {delta} pseudo-counts expected of each token",
             {"model.nvib_delta": delta},
         )
-        for delta in (0.25, 0.5, 1.0)
+        for delta in (0.1, 0.25, 1.0)
     },
 }
 LANGUAGE_MODEL = "language-model"  # of the training text, shared by all
@@ -72,12 +71,7 @@ def get_config() -> ConfigDict:
 def configure(base: ConfigDict, name: str, seed: int) -> ConfigDict:
     """The base's configuration with a method's differences."""
     config = base.copy_and_resolve_references()
-    fields = METHODS[name].fields
-    if fields.get("objective.loss") == "elbo":  # its only KL is that of a Gaussian
-        fields = fields | {
-            "objective.kl_end": base.objective.gaussian_weight * base.objective.kl_end
-        }
-    config.update_from_flattened_dict(fields | {"training.seed": seed})
+    config.update_from_flattened_dict(METHODS[name].fields | {"training.seed": seed})
     return config
 
 

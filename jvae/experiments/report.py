@@ -56,6 +56,9 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         units = f"{r.get('au', 0)} of {r['latent_size']}"
         add("AU", "au", units, "units whose mean varies by > 0.01")
         add("vectors", "vectors", f"{r.get('vectors', 0):.2f}", "kept of each sentence")
+        layers = [f"{r[name]:.2f}" for name in r if name.startswith("vectors_layer")]
+        if layers:
+            rows.append(("  NVIB layers", ", ".join(layers), "kept in each, from below"))
         add("rec, shuffled z", "shuffled_rec", f"{r['shuffled_rec']:.2f}", "z of another sentence")
         add("rec, prior z", "prior_rec", f"{r.get('prior_rec', 0):.2f}", "z from the prior")
     return rows

@@ -1,5 +1,7 @@
 """The Transformer, for whole sentences and token by token."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -122,6 +124,14 @@ class Block(nn.Module):
         x = self._after(self.attention_norm, x, self._dropped(0, y, noise))
         return self._rest(x, memory, noise)
 
+    def through_latent(
+        self, x: Array, attention: Callable[[Array], tuple[Array, Any]], noise: Noise
+    ) -> tuple[Array, Any]:
+        """The same, told nothing, with `attention` in place of its own: and the latent of that."""
+        y, latent = attention(self._before(self.attention_norm, x))
+        x = self._after(self.attention_norm, x, self._dropped(0, y, noise))
+        return self._rest(x, None, noise), latent
+
     def no_past(self, batch_size: int, max_length: int) -> Memory:
         """See `SelfAttention.no_past`."""
         past: Memory = self.self_attention.no_past(batch_size, max_length)
@@ -240,14 +250,40 @@ class Transformer(nn.Module):
         Raises:
           UserError: more tokens than learned positions.
         """
-        self._check_length(embedded.shape[1])
-        hidden = self._inputs(embedded, jnp.arange(embedded.shape[1]))
-        if noise is not None:
-            key = stream(noise[0], Stream.EMBEDDING_DROPOUT)
-            hidden = dropout(hidden, self.dropout_in, key=key, index=noise[1])
+        hidden = self._first(embedded, noise)
         for block in self.blocks:
             hidden = block(hidden, block.precompute(z), noise, mask=mask, causal=causal)
         return self._outputs(hidden)
+
+    def through_latents(
+        self,
+        embedded: Array,
+        attentions: Sequence[Callable[..., Any]],
+        noise: Noise,
+        *,
+        mask: Array,
+    ) -> tuple[Array, list[Any]]:
+        """The same of sentences that are told nothing, with latents in the last blocks.
+
+        Args:
+          embedded: the tokens.
+          attentions: of the last blocks, in place of their own: `(x [B, T, H], *, below, noise,
+            mask) -> ([B, T, H], latent)`, `below` the latent of the block below, or None.
+          noise: of dropout, and of the latents.
+          mask: `[B, T]` bool, which tokens may be seen.
+
+        Returns:
+          `[B, T, H]`, and the latents from below.
+        """
+        hidden, latents = self._first(embedded, noise), []
+        plain, below = len(self.blocks) - len(attentions), None
+        for block in self.blocks[:plain]:
+            hidden = block(hidden, None, noise, mask=mask, causal=False)
+        for block, attention in zip(self.blocks[plain:], attentions, strict=True):
+            read = partial(attention, below=below, noise=noise, mask=mask)
+            hidden, below = block.through_latent(hidden, read, noise)
+            latents.append(below)
+        return self._outputs(hidden), latents
 
     def start(self, z: Any, max_length: int) -> Carry:
         """Empty caches for `max_length` tokens, and what each block is told of z.
@@ -276,6 +312,15 @@ class Transformer(nn.Module):
                 "learned positions: take shorter sentences (data.max_length, --max_length), or "
                 "train with more positions or with model.positions = 'sinusoidal'"
             )
+
+    def _first(self, embedded: Array, noise: Noise) -> Array:
+        """What the first block reads."""
+        self._check_length(embedded.shape[1])
+        hidden = self._inputs(embedded, jnp.arange(embedded.shape[1]))
+        if noise is None:
+            return hidden
+        key = stream(noise[0], Stream.EMBEDDING_DROPOUT)
+        return dropout(hidden, self.dropout_in, key=key, index=noise[1])
 
     def _inputs(self, embedded: Array, places: Array) -> Array:
         hidden = np.sqrt(self.embed_size).astype(embedded.dtype) * embedded

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jvae.distributions import ANALYTIC_KL, SURROGATE_KL, Distribution, draw
+from jvae.distributions import ANALYTIC_KL, SURROGATE_KL, Distribution, Inference, draw
 from jvae.random import Stream, example_keys, sample_keys, stream
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
@@ -22,7 +22,8 @@ class ELBOTerms:
     Attributes:
       log_likelihood: `[B]`, `E_q log p(x | z)`, summed over the predicted tokens.
       kl: by name, `[B, L]` per dimension where the closed form factorises, else `[B]`. In training
-        what the pair of families has in its place (`jvae.distributions.SURROGATE_KL`), if it has.
+        what the pair of families has in its place (`jvae.distributions.SURROGATE_KL`), if it has,
+        and what the encoder's own latents cost (`jvae.distributions.Inference`).
       analytic: whether the KL is in closed form; if not it is a Monte Carlo estimate and may be
         negative for a sentence.
       auxiliary: by name, `[B]`: what a loss may add, in training only; no part of the bound.
@@ -58,7 +59,7 @@ def init(model: VAE, batch: Batch, *, key: Key) -> Params:
     encoder = model.encoder.init(keys[0], batch)
 
     def sample(encoder: Params) -> Any:
-        q = model.encoder.apply(encoder, batch, key=key, train=False)
+        q = Inference.of(model.encoder.apply(encoder, batch, key=key, train=False)).posterior
         return q.sample(latent_keys(key, batch))
 
     shapes = jax.eval_shape(sample, encoder)
@@ -115,7 +116,9 @@ def elbo(
       key: each sentence's noise is drawn from this key and its own number, so that its value does
         not depend on the rest of the batch.
       num_samples: S, reparameterised samples of z averaged in the first term.
-      train: whether dropout acts, and a surrogate of the KL stands in for it where there is one.
+      train: whether dropout acts, a surrogate of the KL stands in for it where there is one, and
+        the encoder's own latents are drawn and cost something. Without, these are no random
+        variables: the bound is of the posterior that their means make.
 
     Returns:
       The terms per sentence. `jnp.sum(terms.elbo * batch.weight)` leaves out filling rows.
@@ -123,7 +126,8 @@ def elbo(
     References:
       Kingma and Welling (2014), Auto-Encoding Variational Bayes, equation 3.
     """
-    q = model.infer(params, batch, key=key, train=train)
+    found = model.inference(params, batch, key=key, train=train)
+    q = found.posterior
     keys = sample_keys(latent_keys(key, batch), jnp.arange(num_samples))
     z, log_q = jax.vmap(partial(draw, q))(keys)
     decoder_key = stream(key, Stream.DECODER)
@@ -147,4 +151,6 @@ def elbo(
     else:
         latent, analytic = kl_divergence(q, p, z, log_q)
         kl = {"latent": latent}
+    if train:
+        kl = kl | found.terms
     return ELBOTerms(mean_over_samples(log_likelihood), kl, analytic, auxiliary, q, z)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from jvae.objectives.elbo import ELBOTerms
 from jvae.types import Array
 
@@ -34,13 +36,16 @@ def negative_elbo_by_name(terms: ELBOTerms, scheduled: Scheduled, weight: Array)
 
     Args:
       terms: of a batch.
-      scheduled: `gaussian_weight` and `dirichlet_weight`, for the terms of those names; another
-        term, the length's, weighs 1. Henderson and Fehr (2023) divide the loss by the tokens T,
-        KL_G by its n vectors and P dimensions, KL_D by n, and weigh them by lambda_G and lambda_D:
-        the same as weights `lambda_G / P` and `lambda_D` here, but for T / n.
+      scheduled: `gaussian_weight` and `dirichlet_weight`, for the terms of those names and those of
+        an encoder's NVIB layers ("gaussian_layers", "dirichlet_layers"); the first also for the KL
+        of one vector. Another term, the length's, weighs 1. Henderson and Fehr (2023) divide the
+        loss by the tokens T, KL_G by its n vectors and P dimensions, KL_D by n, and weigh them by
+        lambda_G and lambda_D: as weights `lambda_G / P` and `lambda_D` do here, but for T / n.
       weight: not used.
     """
     del weight
-    return -terms.log_likelihood + sum(
-        scheduled.get(f"{name}_weight", 1.0) * kl for name, kl in terms.kl.items()
-    )
+    total = -terms.log_likelihood
+    for name, kl in terms.kl.items():
+        kind = "gaussian" if name == "latent" else name.removesuffix("_layers")
+        total += scheduled.get(f"{kind}_weight", 1.0) * jnp.sum(kl.reshape(len(kl), -1), axis=-1)
+    return total

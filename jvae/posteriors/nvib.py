@@ -59,6 +59,11 @@ class NVIB:
         """`[B, P]`: the means, averaged with these weights."""
         return pooled(self.mean)
 
+    def pruned(self, least: float) -> "NVIB":
+        """Without the components up to this alpha; the prior's stays."""
+        kept = (jnp.exp(self.log_alpha) > least).at[:, 0].set(True)
+        return dataclasses.replace(self, log_alpha=jnp.where(kept, self.log_alpha, -jnp.inf))
+
     def sample(self, keys: Key) -> VectorSet:
         """`kappa N` impulses, keys `[B]`.
 
@@ -119,7 +124,7 @@ class NVIBHead(nn.Module):
       alpha: "relu" or "exp", see `nvib`.
       kappa: draws for each component.
       prior_alpha: of row 0, whose mean is 0 and whose variance is 1.
-      prune: with "exp", components up to this alpha are absent outside training.
+      prune: with "exp", components up to this alpha are absent outside training; 0 for none.
     """
 
     latent_size: int
@@ -129,26 +134,33 @@ class NVIBHead(nn.Module):
     prune: float
 
     @nn.compact
-    def __call__(self, hidden: Array, mask: Array, *, train: bool) -> NVIB:
-        """The posteriors; `mask` `[B, T]` is True of real tokens."""
-        log_alpha = self._log_alpha(hidden)
-        if self.alpha == "exp" and not train:
-            log_alpha = jnp.where(log_alpha > math.log(self.prune), log_alpha, -jnp.inf)
-        log_alpha = jnp.where(mask, log_alpha, -jnp.inf)
+    def __call__(
+        self, hidden: Array, mask: Array, *, train: bool, log_skip: Array | float = 0.0
+    ) -> NVIB:
+        """The posteriors.
+
+        Args:
+          hidden: `[B, T, H]`.
+          mask: `[B, T]`, True of real tokens.
+          train: whether nothing is pruned.
+          log_skip: `[B, T]`, what "exp" adds to log alpha.
+        """
+        log_alpha = jnp.where(mask, self._log_alpha(hidden, log_skip), -jnp.inf)
         means, log_vars = (
             jnp.where(mask[..., None], linear(self.latent_size, name)(hidden), 0)
             for name in ("mean", "log_var")
         )
         first = [(0, 0), (1, 0)]  # the prior's component
-        return NVIB(
+        q = NVIB(
             jnp.pad(means, [*first, (0, 0)]),
             jnp.pad(log_vars, [*first, (0, 0)]),
             jnp.pad(log_alpha, first, constant_values=math.log(self.prior_alpha)),
             1 + jnp.sum(mask, axis=-1, dtype=means.dtype),
             self.kappa,
         )
+        return q if train or self.alpha == "relu" else q.pruned(self.prune)
 
-    def _log_alpha(self, hidden: Array) -> Array:
+    def _log_alpha(self, hidden: Array, log_skip: Array | float) -> Array:
         # All alphas start at 1, as the prior's: with the source's Xavier kernel half of the ReLUs
         # would start dead, without a gradient.
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
@@ -159,7 +171,7 @@ class NVIBHead(nn.Module):
         logs = nn.Dense(1, kernel_init=zeros, name="alpha")(hidden)
         square = jnp.square(hidden)
         logs += nn.Dense(1, kernel_init=zeros, use_bias=False, name="alpha_quadratic")(square)
-        return jnp.clip(logs[..., 0], -LIMIT, LIMIT)
+        return jnp.clip(logs[..., 0] + log_skip, -LIMIT, LIMIT)
 
 
 def nvib(

@@ -77,13 +77,18 @@ def dirichlet_kl(q: NVIB, p: DirichletProcess) -> Array:
     return symmetric_dirichlet_kl(log_a, p.log_total(q.rows - 1), q.kappa * q.rows) / q.rows
 
 
-def _surrogate(q: NVIB, p: DirichletProcess) -> dict[str, Array]:
-    """The source's two terms in nats of a sentence, and `-log p(n)` of the vectors kept."""
+def mixture_kl(q: NVIB, p: DirichletProcess) -> dict[str, Array]:
+    """The source's two terms by name, in nats of a sentence, `[B]`."""
     return {
         "gaussian": q.rows * q.means.shape[-1] * gaussian_kl(q),
         "dirichlet": q.rows * dirichlet_kl(q, p),
-        "length": -log_count_prob(p.logits, count_present(q.log_alpha) - 1),
     }
+
+
+def _surrogate(q: NVIB, p: DirichletProcess) -> dict[str, Array]:
+    """The same, and `-log p(n)` of the vectors kept."""
+    length = -log_count_prob(p.logits, count_present(q.log_alpha) - 1)
+    return mixture_kl(q, p) | {"length": length}
 
 
 SURROGATE_KL[NVIB, DirichletProcess] = _surrogate

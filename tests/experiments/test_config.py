@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
@@ -20,6 +21,7 @@ from jvae.experiments.building import (
     make_control,
     make_inner_loop,
     make_model,
+    make_optimisers,
     make_schedules,
 )
 from jvae.experiments.checks import check
@@ -61,7 +63,8 @@ def test_an_experiment_is_a_configuration(name):
     module = importlib.import_module(f"jvae.experiments.{name}")
     config = module.get_config()
     check(config)
-    assert config.data.name == {"compare": "chitchat"}.get(name, name)
+    on_chitchat = name in ("compare", "nvib", "nvib_comparison")
+    assert config.data.name == ("chitchat" if on_chitchat else name)
     assert f"python -m jvae.experiments.{name}" in module.__doc__
     assert module.get_config.__doc__
     fields = config.to_dict()
@@ -229,6 +232,13 @@ def test_a_language_model_has_no_latent():
         ("model.denoise", "swop", "did you mean 'swap'"),
         ("model.denoise_rate", 1.5, "from 0 to 1"),
         ("objective.bow_weight", -1.0, "at least 0"),
+        ("model.norm", "per", "did you mean 'pre'"),
+        ("model.positions", "learnt", "did you mean 'learned'"),
+        ("model.pooling", "average", "known are mean, max, first"),
+        ("model.attention", "denoise", "did you mean 'denoising'"),
+        ("model.layers", 0, "above 0"),
+        ("model.feed_forward", -1, "at least 0"),
+        ("training.warmup_steps", -1, "at least 0"),
         ("model.prior", "standard_norm", "did you mean 'standard_normal'"),
         ("model.prior_components", 0, "above 0"),
         ("model.posterior", "full_rank", "did you mean 'full'"),
@@ -287,6 +297,14 @@ def test_aggressive_training_needs_a_posterior(mode):
         check(config)
 
 
+SETS = {
+    "encoder": "transformer",
+    "decoder": "transformer",
+    "posterior": "nvib",
+    "prior": "dirichlet_process",
+}
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
@@ -306,6 +324,16 @@ def test_aggressive_training_needs_a_posterior(mode):
         ({"refine_steps": 20, "posterior": "iaf"}, "needs model.posterior = 'diagonal'"),
         ({"refine_steps": 20, "posterior_map": "batch_norm"}, "would leave its bound"),
         ({"refine_momentum": 1.0}, "below 1"),
+        ({"heads": 3, "encoder": "transformer"}, "does not divide model.hidden_size = 1024"),
+        ({"attention": "denoising", "posterior": "vt"}, "it reads weights and variances"),
+        ({"prior": "normal_set"}, "it is one of sets"),
+        ({"posterior": "vt"}, "needs model.encoder = 'transformer', not 'lstm'"),
+        ({**SETS, "decoder": "cnn"}, "needs model.decoder = 'transformer', not 'cnn'"),
+        ({**SETS, "prior": "standard_normal"}, "needs model.prior = 'dirichlet_process'"),
+        ({**SETS, "mode": "ae"}, "in mode 'ae' nothing would teach it"),
+        ({**SETS, "posterior": "vts", "prior": "normal_set", "mode": "ae"}, "no such posterior"),
+        ({**SETS, "posterior_map": "batch_norm"}, "its bound holds for"),
+        ({**SETS, "refine_steps": 20}, "needs model.posterior = 'diagonal'"),
     ],
 )
 def test_a_combination_without_sense_is_refused(fields, says):
@@ -370,6 +398,55 @@ def test_a_posterior_that_an_objective_cannot_serve_is_refused(model, objective,
         check(config)
 
 
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("bow_weight", "one latent vector a sentence"),
+        ("mi_weight", "one latent vector a sentence"),
+        ("info_lambda", "model.prior = 'standard_normal'"),
+        ("adversarial_weight", "model.prior = 'standard_normal'"),
+    ],
+)
+def test_what_needs_one_vector_is_refused_with_sets(field, says):
+    config = default_config()
+    config.model.update(SETS)
+    config.model.attention = "denoising"
+    check(config)
+    config.objective[field] = 2.0
+    with pytest.raises(UserError, match=rf"objective.{field} = 2.0 needs {says}"):
+        check(config)
+
+
+def test_learned_positions_must_reach_the_longest_sentence():
+    config = default_config()
+    config.model.update({"decoder": "transformer", "positions": "learned", "max_positions": 20})
+    config.data.max_length = 19
+    check(config)
+    config.data.max_length = 20
+    with pytest.raises(UserError, match=r"model.max_positions = 20 must be at least 21"):
+        check(config)
+
+
+def test_an_autoencoder_may_have_a_vector_for_each_token():
+    config = default_config()
+    config.model.update(SETS | {"posterior": "vt", "prior": "normal_set", "mode": "ae"})
+    check(config)
+
+
+def test_the_learning_rate_warms_up():
+    config = default_config()
+    config.training.update({"learning_rate": 0.5, "warmup_steps": 4})
+    optimiser, inner = make_optimisers(config)
+    params, gradient, rates = {"w": jnp.zeros(1)}, {"w": jnp.ones(1)}, []
+    state = optimiser.init(params)
+    for _ in range(6):
+        update, state = optimiser.update(gradient, state, params)
+        rates.append(-float(update["w"][0]))
+    np.testing.assert_allclose(rates, [0, 0.125, 0.25, 0.375, 0.5, 0.5], rtol=1e-6)
+    update, _ = inner.update(gradient, inner.init(params), params)
+    assert float(update["w"][0]) == -1.0
+
+
 def test_a_skip_connection_needs_the_lstm_decoder():
     config = default_config()
     config.model.update({"skip": True, "decoder": "cnn"})
@@ -404,6 +481,35 @@ def test_the_configuration_chooses_the_parameters_of_remedies():
         for size in CNN_SIZES
     }
     assert blocks == {"S": 3, "M": 5, "L": 10, "VL": 14}
+
+
+def test_the_configuration_chooses_the_transformer():
+    options = {
+        "encoder": "transformer",
+        "decoder": "transformer",
+        "layers": 3,
+        "feed_forward": 6,
+        "norm": "post",
+        "positions": "learned",
+        "max_positions": 9,
+    }
+    found = parameters(**{f"model__{name}": value for name, value in options.items()})
+    for part in ("encoder", "decoder"):
+        stack = found[part]["transformer"]
+        assert {name for name in stack if name.startswith("blocks_")} == {
+            "blocks_0",
+            "blocks_1",
+            "blocks_2",
+        }
+        assert "final_norm" not in stack
+        assert stack["position_table"].shape == (9, 4)
+        assert stack["blocks_0"]["widen"]["kernel"].shape == (4, 6)
+    assert found["decoder"]["transformer"]["blocks_0"]["latent"]["kernel"].shape == (2, 4)
+    sets = {f"model__{name}": value for name, value in SETS.items()}
+    for attention, expected in (("dot_product", "memory"), ("denoising", "key_kernel")):
+        found = parameters(**sets, model__attention=attention)
+        assert expected in found["decoder"]["transformer"]["blocks_0"]["cross_attention"]
+        assert "head" not in found["encoder"]
 
 
 def test_the_weight_of_the_bag_of_words_is_the_configured_one():

@@ -39,3 +39,14 @@ def test_the_gradient_carries_the_weight_once():
         return jnp.sum(jvae.negative_elbo(terms, {"kl_weight": 0.3}, WEIGHT))
 
     np.testing.assert_allclose(jax.grad(total)(jnp.ones((3, 2))), np.full((3, 2), 0.3), rtol=1e-6)
+
+
+def test_each_name_has_a_weight_of_its_own():
+    kl = {"gaussian": jnp.array([1.0, 2.0]), "dirichlet": jnp.array([4.0, 8.0])}
+    terms = jvae.ELBOTerms(jnp.array([-3.0, -5.0]), kl | {"length": jnp.array([0.5, 0.25])})
+    scheduled = {"kl_weight": 9.0, "gaussian_weight": 0.5, "dirichlet_weight": 0.25}
+    loss = jvae.objectives.negative_elbo_by_name(terms, scheduled, jnp.ones(2))
+    np.testing.assert_allclose(loss, [3 + 0.5 + 1 + 0.5, 5 + 1 + 2 + 0.25])
+    # Of one vector the KL is per dimension, weighed as a Gaussian's; the other term of 1 weighs 1.
+    loss = jvae.objectives.negative_elbo_by_name(TERMS, scheduled, WEIGHT)
+    np.testing.assert_allclose(loss, RECONSTRUCTION + 0.5 * (KL - 1) + 1)

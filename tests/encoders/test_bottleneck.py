@@ -1,0 +1,377 @@
+"""NVIB self-attention layers against NumPy, and what they cost on the way to the loss."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import special
+
+import jvae
+from jvae.decoders import transformer_decoder
+from jvae.distributions import Inference
+from jvae.encoders import transformer_encoder
+from jvae.encoders.bottleneck import NVIBSelfAttention, layer_terms
+from jvae.errors import UserError
+from jvae.evaluation.corpus import PosteriorTerms, encode
+from jvae.evaluation.evaluate import training_figures
+from jvae.experiments import nvib as experiment
+from jvae.experiments.building import make_model
+from jvae.experiments.checks import check
+from jvae.experiments.setup import example_batch
+from jvae.objectives import negative_elbo_by_name
+from jvae.posteriors import DIAGONAL, nvib, vt
+from jvae.posteriors.nvib import NVIB
+from jvae.priors import dirichlet_process, standard_normal
+from jvae.random import Stream, example_keys, stream
+from tests.conftest import LATENT, VOCAB, make_batch
+
+B, T, H, HEADS, E = 3, 5, 4, 2, 2
+PRIOR_ALPHA, PRUNE, DELTA = 0.7, 0.85, 0.25
+KEY = jax.random.key(5)
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.normal(size=(B, T, H)), jnp.float32)
+LENGTHS = np.array([5, 3, 1])
+MASK = jnp.arange(T) < jnp.asarray(LENGTHS)[:, None]
+INDEX = jnp.asarray([4, 0, 7])
+LAYER = NVIBSelfAttention(H, HEADS, 2, PRIOR_ALPHA, PRUNE)
+SIZES = {
+    "vocab_size": VOCAB,
+    "latent_size": LATENT,
+    "embed_size": H,
+    "hidden_size": H,
+    "layers": 2,
+    "heads": HEADS,
+}
+BATCH = make_batch(3, 5)
+
+
+def random_like(shapes, seed: int = 1):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda s: jnp.asarray(rng.uniform(-0.8, 0.8, s.shape), s.dtype), shapes)
+
+
+def random_latent(seed: int) -> NVIB:
+    """As of a layer below."""
+    rng = np.random.default_rng(seed)
+    means, log_vars = jnp.asarray(rng.normal(size=(2, B, T + 1, H)), jnp.float32)
+    log_alpha = jnp.asarray(rng.normal(size=(B, T + 1)), jnp.float32)
+    present = np.arange(T + 1) <= LENGTHS[:, None]
+    log_alpha = jnp.where(present, log_alpha, -jnp.inf)
+    return NVIB(means, log_vars, log_alpha, jnp.asarray(LENGTHS + 1.0, jnp.float32))
+
+
+BELOW = random_latent(2)
+PARAMS = random_like(
+    jax.eval_shape(lambda: LAYER.init(KEY, X, below=None, noise=None, mask=MASK)["params"])
+)
+
+
+# A layer.
+
+
+def numpy_latent(params, x, log_skip):
+    """Means, variances and alphas of one sentence without padding, the prior's row first."""
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["latent"])
+    means, log_vars = (x @ p[name]["kernel"] + p[name]["bias"] for name in ("mean", "log_var"))
+    log_alpha = x @ p["alpha"]["kernel"] + x**2 @ p["alpha_quadratic"]["kernel"]
+    alpha = np.exp(log_alpha[:, 0] + p["alpha"]["bias"] + log_skip)
+    first = np.zeros((1, H))
+    return (
+        np.concatenate([first, means]),
+        np.exp(np.concatenate([first, log_vars])),
+        np.concatenate([[PRIOR_ALPHA], alpha]),
+    )
+
+
+def numpy_attention(params, x, vectors, variances, weights):
+    """Queries x over a mixture, sums written out; variances None for impulses."""
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["attention"])
+    query = x @ p["query"]["kernel"]
+    s, heads = np.sqrt(E), np.zeros(query.shape)
+    rows = np.flatnonzero(weights > 0)
+    for head, t in np.ndindex(HEADS, len(x)):
+        part = slice(head * E, (head + 1) * E)
+        u = p["key_kernel"][:, part] @ query[t, part]
+        logits, values = [], []
+        for i in rows:
+            var = 0 if variances is None else variances[i]
+            logit = np.log(weights[i]) + np.sum((u - vectors[i] / 2) * vectors[i] / (var + s))
+            logits.append(logit - 0.5 * np.sum(np.log(var + s) * np.ones(H)))
+            values.append((var * u + s * vectors[i]) / (var + s))
+        share = np.exp(np.array(logits) - max(logits))
+        heads[t, part] = share / share.sum() @ np.array(values) @ p["value_kernel"][:, part]
+    return heads @ p["output"]["kernel"]
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_layer_reads_a_latent_of_its_input(train):
+    noise = (KEY, INDEX) if train else None
+    run = jax.jit(partial(LAYER.apply, below=BELOW, noise=noise, mask=MASK))
+    found, q = run({"params": PARAMS}, X)
+    keys = example_keys(stream(KEY, Stream.NVIB_LAYER, 2), INDEX)
+    z = jax.jit(NVIB.sample)(q, keys)
+    gone = 0
+    for b, n in enumerate(LENGTHS):
+        x = np.asarray(X[b, :n], np.float64)
+        skip = np.asarray(BELOW.log_alpha[b, 1 : n + 1], np.float64)
+        means, variances, alpha = numpy_latent(PARAMS, x, skip)
+        np.testing.assert_allclose(q.means[b, : n + 1], means, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(np.exp(q.log_vars[b, : n + 1]), variances, rtol=1e-5)
+        # What the layer above is told of is not pruned.
+        np.testing.assert_allclose(np.exp(q.log_alpha[b, : n + 1]), alpha, rtol=1e-5)
+        assert np.all(q.log_alpha[b, n + 1 :] == -np.inf) and q.rows[b] == n + 1
+        if train:
+            weights = np.exp(np.asarray(z.log_weights[b], np.float64))
+            expected = numpy_attention(PARAMS, x, np.asarray(z.vectors[b]), None, weights)
+        else:
+            kept = np.where(alpha > PRUNE, alpha, 0)
+            kept[0] = PRIOR_ALPHA  # which stays
+            gone += np.sum(kept == 0)
+            expected = numpy_attention(PARAMS, x, means, variances, kept / kept.sum())
+        np.testing.assert_allclose(found[b, :n], expected, rtol=1e-4, atol=1e-5)
+    assert train or 0 < gone < LENGTHS.sum()
+    if train:  # other layers and other sentences have other noise
+        other = jax.jit(NVIB.sample)(q, example_keys(stream(KEY, Stream.NVIB_LAYER, 1), INDEX))
+        assert np.all(other.vectors[:, 0] != z.vectors[:, 0])
+
+
+def test_where_all_components_are_pruned_the_prior_answers_and_gradients_are_finite():
+    params = PARAMS | {"latent": dict(PARAMS["latent"])}
+    params["latent"]["alpha"] = {"kernel": jnp.zeros((H, 1)), "bias": jnp.full(1, -60.0)}
+
+    @partial(jax.jit, static_argnames="train")
+    def gradient(params, x, train):
+        def total(params, x):
+            noise = (KEY, INDEX) if train else None
+            out, q = LAYER.apply({"params": params}, x, below=BELOW, noise=noise, mask=MASK)
+            terms = layer_terms([BELOW, q], delta=DELTA, prior_alpha=PRIOR_ALPHA)
+            return sum(jnp.sum(y) for y in (jnp.square(out), *terms.values())), out
+
+        return jax.grad(total, argnums=(0, 1), has_aux=True)(params, x)
+
+    for train in (True, False):
+        grad, out = gradient(params, X, train)
+        for leaf in jax.tree.leaves((grad, out)):
+            assert np.all(np.isfinite(leaf))
+    for b, n in enumerate(LENGTHS):
+        x, zero = np.asarray(X[b, :n], np.float64), np.zeros((1, H))
+        expected = numpy_attention(params, x, zero, zero + 1, np.ones(1))
+        np.testing.assert_allclose(out[b, :n], expected, rtol=1e-4, atol=1e-5)
+
+
+# The encoder.
+
+
+def encoder(family=None, **options):
+    family = vt(latent_size=LATENT) if family is None else family
+    return transformer_encoder(**(SIZES | {"family": family} | options))
+
+
+def random_params(model):
+    return random_like(jax.eval_shape(model.init, KEY, BATCH), seed=3)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_latent_like_the_input_gives_nearly_ordinary_attention(norm):
+    """Means are the input, variances nothing; alphas undo the norms and outweigh the prior's."""
+    plain, layered = encoder(norm=norm), encoder(norm=norm, nvib_layers=1)
+    params = random_params(plain)
+    block = dict(params["transformer"]["blocks_1"])
+    own = block.pop("self_attention")
+    query, key, value = jnp.split(own["input"]["kernel"], 3, axis=1)
+    zero = jnp.zeros(H)
+    bottleneck = {
+        "attention": {
+            "query": {"kernel": query},
+            "key_kernel": key,
+            "value_kernel": value,
+            "output": own["output"],
+        },
+        "latent": {
+            "mean": {"kernel": jnp.eye(H), "bias": zero},
+            "log_var": {"kernel": jnp.zeros((H, H)), "bias": zero - 200},
+            "alpha": {"kernel": jnp.zeros((H, 1)), "bias": jnp.full(1, 25.0)},
+            "alpha_quadratic": {"kernel": jnp.full((H, 1), 0.5 / np.sqrt(E))},
+        },
+    }
+    moved = params | {
+        "transformer": params["transformer"] | {"blocks_1": block},
+        "bottlenecks_0": bottleneck,
+    }
+    shapes = jax.eval_shape(layered.init, KEY, BATCH)
+    assert jax.tree.map(jnp.shape, moved) == jax.tree.map(lambda s: s.shape, shapes)
+    for train, close in ((False, 1e-5), (True, 1e-3)):
+        expected = plain.apply(params, BATCH, key=KEY, train=train)
+        found = layered.apply(moved, BATCH, key=KEY, train=train)
+        np.testing.assert_allclose(found.posterior.means, expected.means, rtol=close, atol=close)
+    # And not because nothing of it arrives.
+    other = moved | {"bottlenecks_0": bottleneck | {"latent": PARAMS["latent"]}}
+    expected = plain.apply(params, BATCH, key=KEY, train=False)
+    found = layered.apply(other, BATCH, key=KEY, train=False)
+    assert np.abs(found.posterior.means - expected.means).max() > 0.05
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_sentence_depends_on_itself_alone(train):
+    model = encoder(nvib(latent_size=LATENT), nvib_layers=2)
+    params = random_params(model)
+    run = jax.jit(lambda batch: model.apply(params, batch, key=KEY, train=train))
+    batch = BATCH._replace(index=jnp.asarray([3, 1, 8]))
+    found = run(batch)
+    wide = run(batch._replace(tokens=jnp.pad(batch.tokens, ((0, 0), (0, 2)))))
+    assert set(found.figures) == {"vectors_layer_1", "vectors_layer_2"}
+    single = jax.tree.map(lambda leaf: leaf[1:2], batch)
+    one = run(single)
+    rows = jnp.arange(T + 1) <= BATCH.lengths[:, None]
+    for other, own in ((wide, slice(None)), (one, slice(1, 2))):
+        for name in ("means", "log_alpha"):
+            mine, its = getattr(found.posterior, name)[own], getattr(other.posterior, name)
+            here = np.asarray(rows[own])
+            np.testing.assert_allclose(its[:, : T + 1][here], mine[here], rtol=1e-4, atol=1e-5)
+        for mine, its in ((found.terms, other.terms), (found.figures, other.figures)):
+            for name, value in mine.items():
+                np.testing.assert_allclose(its[name], value[own], rtol=1e-4, atol=1e-5)
+
+
+# The terms.
+
+
+def test_the_terms_are_means_of_the_layers_weighed_by_their_numbers():
+    latents = [random_latent(7), random_latent(8)]
+    expected = {"gaussian_layers": np.zeros(B), "dirichlet_layers": np.zeros(B)}
+    for q, weight in zip(latents, (1 / 3, 2 / 3), strict=True):
+        for b, tokens in enumerate(LENGTHS):
+            n = tokens + 1
+            alpha, means, log_vars = (
+                np.asarray(leaf[b, :n], np.float64)
+                for leaf in (jnp.exp(q.log_alpha), q.means, q.log_vars)
+            )
+            each = np.sum(np.exp(log_vars) + means**2 - 1 - log_vars, axis=1) / 2
+            a, total = alpha.sum(), PRIOR_ALPHA + DELTA * tokens
+            kl = special.gammaln(a) - special.gammaln(total)
+            kl += (a - total) * (special.digamma(a / n) - special.digamma(a))
+            kl += n * (special.gammaln(total / n) - special.gammaln(a / n))
+            expected["gaussian_layers"][b] += weight * n * alpha @ each / a
+            expected["dirichlet_layers"][b] += weight * kl
+    found = layer_terms(latents, delta=DELTA, prior_alpha=PRIOR_ALPHA)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4)
+
+
+def model_of(family, prior, **options) -> jvae.VAE:
+    return jvae.VAE(
+        encoder(family, nvib_layers=2, nvib_delta=DELTA, **options),
+        transformer_decoder(**(SIZES | {"layers": 1})),
+        prior,
+        LATENT,
+    )
+
+
+def test_training_has_the_terms_the_bound_has_not():
+    prior = dirichlet_process(latent_size=LATENT, max_count=6)
+    model = model_of(nvib(latent_size=LATENT), prior)
+    params = jax.jit(partial(jvae.init, model, key=KEY))(BATCH)
+    inferred = jax.jit(partial(model.inference, key=KEY, train=True))(params, BATCH)
+    assert isinstance(inferred, Inference) and isinstance(inferred.posterior, NVIB)
+    terms = jax.jit(partial(jvae.elbo, model, key=KEY, train=True))(params, BATCH)
+    assert set(terms.kl) == {
+        *("gaussian", "dirichlet", "length"),
+        *("gaussian_layers", "dirichlet_layers"),
+    }
+    for name, value in inferred.terms.items():
+        np.testing.assert_allclose(terms.kl[name], value, rtol=1e-5)
+        assert np.all(value > 0)
+    weights = {"gaussian_weight": 0.5, "dirichlet_weight": 0.125, "kl_weight": 9.0}
+    kl = {name: np.asarray(value) for name, value in terms.kl.items()}
+    expected = 0.5 * (kl["gaussian"] + kl["gaussian_layers"]) + kl["length"]
+    expected += 0.125 * (kl["dirichlet"] + kl["dirichlet_layers"]) - terms.log_likelihood
+    losses = negative_elbo_by_name(terms, weights, BATCH.weight)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    bound = jax.eval_shape(partial(jvae.elbo, model, key=KEY), params, BATCH)
+    assert set(bound.kl) == {"latent"} and isinstance(bound.posterior, NVIB)
+    # Evaluation tells of the layers beside the bound.
+    tell = jax.jit(partial(encode, model, key=KEY))
+    encoded = jax.tree.map(np.asarray, tell(params, BATCH))
+    figures = training_figures(PosteriorTerms(np.ones(3), *encoded), 2, has_mi=False)
+    assert {"kl_gaussian_layers", "kl_dirichlet_layers"} <= set(figures)
+    # All alphas start at 1: every vector is kept, and the prior's.
+    kept = 1 + float(np.mean(BATCH.lengths))
+    assert figures["vectors_layer_1"] == figures["vectors_layer_2"] == pytest.approx(kept)
+    # What the lower layer deletes is absent from the upper one.
+    lower = params["encoder"]["bottlenecks_0"]["latent"]["alpha"]
+    lower["bias"] = lower["bias"].at[0].set(-10.0)
+    for count in tell(params, BATCH).figures.values():
+        np.testing.assert_array_equal(count, 1)
+
+
+def test_one_vector_can_be_made_of_them_and_training_lowers_the_loss():
+    model = model_of(DIAGONAL, standard_normal(latent_size=LATENT), dropout_out=0.0)
+    params = jax.jit(partial(jvae.init, model, key=KEY))(BATCH)
+    optimiser = optax.adam(0.02)
+    scheduled = {"gaussian_weight": 0.1, "dirichlet_weight": 0.1}
+
+    @jax.jit
+    def step(params, state, key):
+        def loss(params):
+            terms = jvae.elbo(model, params, BATCH, key=key, train=True)
+            return jnp.mean(negative_elbo_by_name(terms, scheduled, BATCH.weight)), terms
+
+        (value, terms), grad = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, state = optimiser.update(grad, state)
+        return optax.apply_updates(params, updates), state, value, terms.kl, grad
+
+    state, values, costs = optimiser.init(params), [], []
+    for number in range(40):
+        params, state, value, kl, grad = step(params, state, jax.random.fold_in(KEY, number))
+        values.append(float(value))
+        costs.append(float(jnp.mean(kl["gaussian_layers"])))
+        if number == 0:  # the lower layer learns from what it costs and from what it lets through
+            for leaf in jax.tree.leaves(grad["encoder"]["bottlenecks_0"]):
+                assert np.all(np.isfinite(leaf)) and np.any(leaf != 0)
+    assert np.mean(values[-5:]) < np.mean(values[:5]) - 2
+    assert np.mean(costs[-5:]) < 0.7 * np.mean(costs[:5])
+
+
+# The configuration.
+
+
+def test_the_configuration_reaches_the_encoder():
+    config = experiment.get_config()
+    config.model.update({"nvib_layers": 2, "layers": 3, "nvib_prior_alpha": 0.5})
+    check(config)
+    model = make_model(config, 20)
+    params = jax.eval_shape(model.encoder.init, KEY, example_batch())
+    assert {"bottlenecks_0", "bottlenecks_1"} <= set(params)
+    blocks = params["transformer"]
+    own = ["self_attention" in blocks[f"blocks_{number}"] for number in range(3)]
+    assert own == [True, False, False]
+    apply = partial(model.encoder.apply, key=KEY, train=True)
+    found = jax.eval_shape(apply, params, example_batch())
+    assert set(found.figures) == {"vectors_layer_2", "vectors_layer_3"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model.nvib_layers": -1}, "at least 0"),
+        ({"model.nvib_layers": 2}, "at most model.layers = 1"),
+        (
+            {"model.posterior": "diagonal", "model.prior": "standard_normal"}
+            | {"model.attention": "dot_product"},
+            "model.nvib_layers = 1 needs model.posterior = 'vt', 'vts' or 'nvib'",
+        ),
+        ({"objective.loss": "elbo"}, "needs objective.loss = 'by_name', not 'elbo'"),
+        ({"objective.gradient": "stl"}, "needs objective.gradient = 'plain', not 'stl'"),
+    ],
+)
+def test_what_does_not_go_with_nvib_layers_is_refused(fields, says):
+    config = experiment.get_config()
+    config.model.nvib_layers = 1
+    check(config)
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(UserError, match=says):
+        check(config)

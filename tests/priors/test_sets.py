@@ -1,0 +1,155 @@
+"""Priors over sets: densities against SciPy, draws against densities, and the bound they give."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import expit
+
+import jvae
+from jvae.posteriors.nvib import NVIB
+from jvae.priors import dirichlet_process, normal_set
+from jvae.sets import VectorSet
+
+RNG = np.random.default_rng(0)
+P, MAX = 2, 3
+LOGITS = np.array([-1.0, 0.5, 1.0, 0.2])
+COUNTS = np.exp(LOGITS) / np.exp(LOGITS).sum()
+NUMBER = 3000
+
+
+def of(prior: jvae.Prior):
+    assert prior.init(jax.random.key(0))["logits"].tolist() == [0.0] * (MAX + 1)
+    return prior.distribution({"prior": {"logits": jnp.asarray(LOGITS, jnp.float32)}})
+
+
+def process(**options):
+    return of(dirichlet_process(latent_size=P, max_count=MAX, **options))
+
+
+def a_set(pi) -> VectorSet:
+    """With weights pi, where 0 is absent and holds what it likes."""
+    pi = np.asarray(pi)
+    with np.errstate(divide="ignore"):
+        vectors = np.where(pi[:, None] > 0, RNG.normal(size=(len(pi), P)), 1e9)
+        return VectorSet(*(jnp.asarray(a, jnp.float32)[None] for a in (vectors, np.log(pi))))
+
+
+def test_the_density_of_a_normal_set_is_that_of_scipy():
+    p, z = of(normal_set(latent_size=P, max_count=MAX)), a_set([1, 0, 1, 0, 0])
+    expected = np.log(COUNTS[2]) + stats.norm.logpdf(z.vectors[0, [0, 2]]).sum()
+    np.testing.assert_allclose(p.log_prob(z), [expected], rtol=1e-5)
+    assert p.log_prob(a_set([1] * 4)) == -np.inf  # more than there can be
+
+
+@pytest.mark.parametrize(("delta", "kappa"), [(1.0, 1), (0.25, 2), (0.0, 2)])
+def test_the_density_of_a_dirichlet_process_is_that_of_scipy(delta, kappa):
+    p = process(delta=delta, kappa=kappa, prior_alpha=0.7)
+    log_prob = jax.jit(p.log_prob)
+    for n in range(MAX + 1):
+        rows = kappa * (n + 1)
+        pi = RNG.dirichlet(np.ones(rows))
+        z = a_set(np.append(np.insert(pi, 1, 0), np.zeros(11 - rows)))
+        alpha = np.full(rows, (0.7 + delta * n) / rows)
+        expected = np.log(COUNTS[n]) + (stats.dirichlet(alpha).logpdf(pi) if rows > 1 else 0)
+        expected += stats.norm.logpdf(np.asarray(z.vectors)[0, np.asarray(z.present)[0]]).sum()
+        np.testing.assert_allclose(log_prob(z), [expected], rtol=2e-5)
+    rows = kappa * (MAX + 2)
+    assert log_prob(a_set(np.append(np.full(rows, 1 / rows), np.zeros(12 - rows)))) == -np.inf
+
+
+def test_weights_that_underflow_have_a_density():
+    """`(alpha - 1) log pi` of a weight `exp(-1000)`, against one of `exp(-80)`."""
+    least = jnp.asarray([[0.0, -80.0], [0.0, -1000.0], [0.0, -1e30]])
+    z = VectorSet(jnp.zeros((3, 2, P)), least)
+    for delta, change in ((1.0, 0), (0.0, 460)):  # alpha is 1, and 1/2
+        log_prob = jax.jit(process(delta=delta).log_prob)(z)
+        np.testing.assert_allclose(log_prob[1] - log_prob[0], change, rtol=1e-5, atol=1e-3)
+        assert np.all(np.isfinite(log_prob))
+
+
+def test_draws_have_the_distribution():
+    keys, kappa = jax.random.split(jax.random.key(1), NUMBER), 2
+    p = process(delta=0.5, kappa=kappa)
+    z = jax.jit(p.sample)(keys)
+    assert z.vectors.shape == (NUMBER, kappa * (MAX + 1), P)
+    n = np.asarray(z.present).sum(axis=1) // kappa - 1
+    shares = np.bincount(n, minlength=MAX + 1) / NUMBER
+    assert np.all(np.abs(shares - COUNTS) < 4 * np.sqrt(COUNTS * (1 - COUNTS) / NUMBER))
+    pi = np.exp(np.asarray(z.log_weights, np.float64))
+    np.testing.assert_allclose(pi.sum(axis=1), 1, rtol=1e-5)
+    # The first weight of n vectors is Beta(b/K, b - b/K).
+    first, total, rows = pi[n == 2, 0], 1 + 0.5 * 2, kappa * 3
+    exact = stats.beta(total / rows, total - total / rows)
+    assert stats.kstest(first, exact.cdf).statistic < 1.95 / np.sqrt(len(first))
+    vectors = np.asarray(z.vectors)[np.asarray(z.present)].ravel()
+    assert stats.kstest(vectors, "norm").statistic < 1.95 / np.sqrt(len(vectors))
+    assert np.all(np.isfinite(jax.jit(p.log_prob)(z)))
+
+    z = jax.jit(of(normal_set(latent_size=P, max_count=MAX)).sample)(keys)
+    assert z.vectors.shape == (NUMBER, MAX, P)
+    shares = np.bincount(np.asarray(z.present).sum(axis=1), minlength=MAX + 1) / NUMBER
+    assert np.all(np.abs(shares - COUNTS) < 4 * np.sqrt(COUNTS * (1 - COUNTS) / NUMBER))
+    vectors = np.asarray(z.vectors)[np.asarray(z.present)].ravel()
+    assert stats.kstest(vectors, "norm").statistic < 1.95 / np.sqrt(len(vectors))
+
+
+# The bound, where p(x | n) is known: one symbol of two, `p(x = 1 | F) = s(2 sum_i pi_i Z_i + 1)`.
+
+DELTA, PRIOR_ALPHA = 0.5, 1.0
+
+
+def exact_likelihood(n: int) -> float:
+    """`p(x = 1 | n)` by quadrature: given pi, `sum_i pi_i Z_i` is normal with variance `pi'pi`."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    if n == 0:
+        return float(expit(2 * nodes + 1) @ weights / weights.sum())
+    half = (PRIOR_ALPHA + DELTA) / 2
+    # Beta(half, half) by the quantiles of 4,000 equal shares.
+    pi = stats.beta(half, half).ppf((np.arange(4000) + 0.5) / 4000)
+    deviation = np.sqrt(pi**2 + (1 - pi) ** 2)
+    return float((expit(2 * np.outer(deviation, nodes) + 1) @ weights / weights.sum()).mean())
+
+
+def test_importance_weights_come_to_the_likelihood_of_the_sentences_own_count():
+    """`E w = p(n) p(x | n)` within 4 standard errors, `E log w` below, all of it below p(x)."""
+    prior = dirichlet_process(latent_size=1, max_count=1, delta=DELTA, prior_alpha=PRIOR_ALPHA)
+    logits = np.array([0.3, -0.4])
+    p = prior.distribution({"prior": {"logits": jnp.asarray(logits, jnp.float32)}})
+    counts = np.exp(logits) / np.exp(logits).sum()
+    # Symbol 1 keeps a vector, symbol 0 none: the absent row is no part of F.
+    q = NVIB(
+        jnp.asarray([[[0.0], [0.4]], [[-0.3], [5.0]]]),
+        jnp.asarray([[[0.2], [0.3]], [[0.1], [0.0]]]),
+        jnp.asarray([[-0.2, 0.1], [0.0, -jnp.inf]]),
+        jnp.asarray([2.0, 2.0]),
+    )
+    symbol = jnp.asarray([1.0, 0.0])
+
+    @jax.jit
+    def log_weights(keys):
+        z = jax.vmap(q.sample)(keys)
+        centre = jnp.sum(jnp.exp(z.log_weights) * z.vectors[..., 0], axis=-1)
+        log_likelihood = jax.nn.log_sigmoid((2 * symbol - 1) * (2 * centre + 1))
+        return log_likelihood + p.log_prob(z) - q.log_prob(z)
+
+    number = 20_000
+    log_w = np.asarray(log_weights(jax.random.split(jax.random.key(2), (number, 2))), np.float64)
+    likelihoods = np.array([exact_likelihood(1), 1 - exact_likelihood(0)])
+    exact = counts[[1, 0]] * likelihoods
+    weights = np.exp(log_w)
+    error = weights.std(axis=0) / np.sqrt(number)
+    assert np.all(error < 0.02 * exact)
+    assert np.all(np.abs(weights.mean(axis=0) - exact) < 4 * error)
+    bound, spread = log_w.mean(axis=0), log_w.std(axis=0) / np.sqrt(number)
+    assert np.all(bound + 4 * spread < np.log(exact))
+    # The model's own p(x), over both counts.
+    all_counts = [counts @ [exact_likelihood(0), exact_likelihood(1)]]
+    all_counts.append(1 - all_counts[0])
+    assert np.all(np.log(exact) < np.log(all_counts))
+
+
+def test_options_are_checked():
+    with pytest.raises(jvae.UserError, match="dirichlet_process"):
+        process(delta=-1.0)
