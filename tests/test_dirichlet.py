@@ -70,14 +70,8 @@ def test_the_cube_root_is_normal_to_the_last_digit_of_float32():
         special.gammainccinv(LARGE, stats.norm.sf(noise)),
     )
     with jax.enable_x64(True):
-        ours = wilson_hilferty(jnp.log(jnp.asarray(LARGE)), jnp.asarray(noise))
+        ours = np.asarray(wilson_hilferty(jnp.log(jnp.asarray(LARGE)), jnp.asarray(noise)))
     assert np.abs(ours - np.log(exact)).max() < 0.1 * np.spacing(np.float32(np.log(LARGE)))
-
-
-def test_more_rows_do_not_move_the_draws_of_the_first():
-    key, log_alpha = jax.random.key(1), jnp.linspace(-2, 2, 7)
-    draw = jax.jit(draw_log_gamma)
-    np.testing.assert_array_equal(draw(key, log_alpha)[:4], draw(key, log_alpha[:4]))
 
 
 def remainder(x):
