@@ -289,14 +289,16 @@ def _check_nvib_layers(config: ConfigDict) -> None:
     if not model.nvib_layers:
         return
     name = f"model.nvib_layers = {model.nvib_layers}"
+    if model.encoder != "transformer":
+        raise UserError(f"{name} needs model.encoder = 'transformer', not {model.encoder!r}")
     if model.nvib_layers > model.layers:
         raise UserError(
             f"{name} must be at most model.layers = {model.layers}: it is so many of them"
         )
-    if model.posterior not in OF_TOKENS:
+    if model.posterior_map != "none":
         raise UserError(
-            f"{name} needs model.posterior = 'vt', 'vts' or 'nvib', not {model.posterior!r}: the "
-            "weights of the layers' KL terms are those of sets"
+            f"{name} does not go with model.posterior_map = {model.posterior_map!r}, which knows "
+            "nothing of the layers' KL terms"
         )
     if objective.loss != "by_name":
         raise UserError(
