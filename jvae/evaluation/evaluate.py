@@ -191,9 +191,9 @@ def training_figures(
     }
     if not has_mi:
         del figures["mi"]
+    figures |= set_figures(terms)
     if isinstance(terms.z, VectorSet):  # a set has no units
         del figures["au"]
-        figures |= set_figures(terms)
     elif terms.mean.shape[1] > 0:
         figures["au"] = active_units(terms.mean)[0]
     # A point mass has no entropy, and no latent has no information: no MI to estimate.
@@ -203,9 +203,10 @@ def training_figures(
 
 
 def set_figures(terms: PosteriorTerms) -> dict[str, Any]:
-    """What is told of sets: the vectors of each, and the KL's surrogates, nats per sentence."""
+    """What is told of sets, be they an encoder's own: their vectors, and terms of the KL, nats."""
     means = {f"kl_{name}": value for name, value in terms.surrogate.items()} | terms.figures
-    means["vectors"] = terms.centre.present.sum(axis=1)
+    if isinstance(terms.centre, VectorSet):
+        means["vectors"] = terms.centre.present.sum(axis=1)
     return {name: float(np.mean(value, dtype=np.float64)) for name, value in means.items()}
 
 
@@ -254,9 +255,8 @@ def evaluate(
             "shuffled_rec": float(shuffled.mean(dtype=np.float64)),
             "latent_size": latent_size,
         }
-        if isinstance(terms.z, VectorSet):
-            results |= set_figures(terms)
-        else:
+        results |= set_figures(terms)
+        if not isinstance(terms.z, VectorSet):
             count, variances = active_units(terms.mean)
             results |= {"au": count, "mean_variance_per_dim": variances.tolist()}
     if family.point:

@@ -234,6 +234,26 @@ def _check_transformer(config: ConfigDict) -> None:
         )
 
 
+def check_longest(config: ConfigDict, longest: int) -> None:
+    """Refuses sentences of more tokens than the model can count.
+
+    Args:
+      config: all of it.
+      longest: predicted tokens of the longest sentence.
+
+    Raises:
+      UserError: says which field to change.
+    """
+    model = config.model
+    counted = model.posterior in OF_TOKENS and model.mode == "vae"
+    if counted and not config.data.max_length and longest > model.max_positions:
+        raise UserError(
+            f"model.max_positions = {model.max_positions} must be at least {longest}, the tokens "
+            "of the longest sentence: the prior counts a sentence's vectors; raise it, or set "
+            "data.max_length"
+        )
+
+
 def _check_sets(config: ConfigDict) -> None:
     model, objective = config.model, config.objective
     if model.attention == "denoising" and model.posterior != "nvib":
@@ -269,14 +289,16 @@ def _check_nvib_layers(config: ConfigDict) -> None:
     if not model.nvib_layers:
         return
     name = f"model.nvib_layers = {model.nvib_layers}"
+    if model.encoder != "transformer":
+        raise UserError(f"{name} needs model.encoder = 'transformer', not {model.encoder!r}")
     if model.nvib_layers > model.layers:
         raise UserError(
             f"{name} must be at most model.layers = {model.layers}: it is so many of them"
         )
-    if model.posterior not in OF_TOKENS:
+    if model.posterior_map != "none":
         raise UserError(
-            f"{name} needs model.posterior = 'vt', 'vts' or 'nvib', not {model.posterior!r}: the "
-            "weights of the layers' KL terms are those of sets"
+            f"{name} does not go with model.posterior_map = {model.posterior_map!r}, which knows "
+            "nothing of the layers' KL terms"
         )
     if objective.loss != "by_name":
         raise UserError(

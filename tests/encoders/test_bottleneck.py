@@ -352,6 +352,15 @@ def test_the_configuration_reaches_the_encoder():
     apply = partial(model.encoder.apply, key=KEY, train=True)
     found = jax.eval_shape(apply, params, example_batch())
     assert set(found.figures) == {"vectors_layer_2", "vectors_layer_3"}
+    config.update_from_flattened_dict(ONE_VECTOR)
+    check(config)
+
+
+ONE_VECTOR = {
+    "model.posterior": "diagonal",
+    "model.prior": "standard_normal",
+    "model.attention": "dot_product",
+}
 
 
 @pytest.mark.parametrize(
@@ -359,11 +368,8 @@ def test_the_configuration_reaches_the_encoder():
     [
         ({"model.nvib_layers": -1}, "at least 0"),
         ({"model.nvib_layers": 2}, "at most model.layers = 1"),
-        (
-            {"model.posterior": "diagonal", "model.prior": "standard_normal"}
-            | {"model.attention": "dot_product"},
-            "model.nvib_layers = 1 needs model.posterior = 'vt', 'vts' or 'nvib'",
-        ),
+        (ONE_VECTOR | {"model.encoder": "lstm"}, "needs model.encoder = 'transformer', not 'lstm'"),
+        (ONE_VECTOR | {"model.posterior_map": "diversity"}, "model.posterior_map = 'diversity'"),
         ({"objective.loss": "elbo"}, "needs objective.loss = 'by_name', not 'elbo'"),
         ({"objective.gradient": "stl"}, "needs objective.gradient = 'plain', not 'stl'"),
     ],
