@@ -65,7 +65,7 @@ class Training:
         precision: str = "float32",
     ):
         parallel = MODES["jit"](jax.local_devices()[:1], 1)
-        optimiser, inner_optimiser = OPTIMISERS["sgd"](1.0), OPTIMISERS["sgd"](1.0)
+        optimiser, inner_optimiser = (OPTIMISERS["sgd"](size.learning_rate) for _ in range(2))
         buckets = choose_buckets(lengths, 4)
         step = make_step(
             make_model(size, size.dropout, precision),

@@ -31,6 +31,11 @@ class Size(NamedTuple):
         """In training: what is usual."""
         return 0.1 if self.decoder == "transformer" else 0.5
 
+    @property
+    def learning_rate(self) -> float:
+        """Of plain SGD: He et al.'s, with which a Transformer's KL grows without bound."""
+        return 0.01 if self.decoder == "transformer" else 1.0
+
 
 SIZES = {
     "tiny": Size(50, 8, 12, 5, 4, 4),  # for the tests

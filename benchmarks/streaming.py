@@ -78,7 +78,7 @@ class Training:
         inner: InnerLoop | None,
         parallel: Parallel,
     ):
-        optimisers = OPTIMISERS["sgd"](1.0), OPTIMISERS["sgd"](1.0)
+        optimisers = [OPTIMISERS["sgd"](size.learning_rate) for _ in range(2)]
         step = make_step(
             make_model(size, size.dropout),
             jvae.negative_elbo,

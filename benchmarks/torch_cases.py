@@ -24,8 +24,8 @@ class Training:
         load(self.model, _small(random_weights(size, 0)))
         self.encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
         self.decoder = [p for p in self.model.decoder.parameters() if p.requires_grad]
-        self.encoder_optimiser = torch.optim.SGD(self.encoder, lr=1.0)
-        self.decoder_optimiser = torch.optim.SGD(self.decoder, lr=1.0)
+        self.encoder_optimiser = torch.optim.SGD(self.encoder, lr=size.learning_rate)
+        self.decoder_optimiser = torch.optim.SGD(self.decoder, lr=size.learning_rate)
         self.size, self.precision = size, precision
 
     def _backward(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -234,6 +234,26 @@ def _check_transformer(config: ConfigDict) -> None:
         )
 
 
+def check_longest(config: ConfigDict, longest: int) -> None:
+    """Refuses sentences of more tokens than the model can count.
+
+    Args:
+      config: all of it.
+      longest: predicted tokens of the longest sentence.
+
+    Raises:
+      UserError: says which field to change.
+    """
+    model = config.model
+    counted = model.posterior in OF_TOKENS and model.mode == "vae"
+    if counted and not config.data.max_length and longest > model.max_positions:
+        raise UserError(
+            f"model.max_positions = {model.max_positions} must be at least {longest}, the tokens "
+            "of the longest sentence: the prior counts a sentence's vectors; raise it, or set "
+            "data.max_length"
+        )
+
+
 def _check_sets(config: ConfigDict) -> None:
     model, objective = config.model, config.objective
     if model.attention == "denoising" and model.posterior != "nvib":

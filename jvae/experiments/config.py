@@ -102,7 +102,7 @@ def default_config() -> ConfigDict:
             "feed_forward": 0,  # transformer: units within each block; 0: 4 * hidden_size
             "norm": "pre",  # transformer: normalise before each sublayer, or after it: post
             "positions": "sinusoidal",  # transformer: or learned
-            "max_positions": 256,  # positions "learned": most tokens of a sentence
+            "max_positions": 256,  # most tokens of a sentence: of learned positions, of sets
             "pooling": "mean",  # encoder "transformer", one vector: mean, max, first
             "attention": "dot_product",  # of the decoder to a set of vectors; nvib: or denoising
             "skip": False,  # decoder "lstm": z also reaches the output layer directly

@@ -23,7 +23,7 @@ from jvae.data import (
 from jvae.data.batching import Buckets, choose_buckets
 from jvae.errors import UserError
 from jvae.experiments.building import make_model, make_optimisers
-from jvae.experiments.checks import check
+from jvae.experiments.checks import check, check_longest
 from jvae.experiments.config import default_config, difference
 from jvae.experiments.objective import make_adversary, make_rate_control
 from jvae.objectives import init
@@ -97,6 +97,9 @@ def encode_corpus(
       corpus: sentences.
       tokenizer: of its training split.
       train_folder: on whose disk the training split's tokens are kept; None for memory.
+
+    Raises:
+      UserError: a sentence is longer than the model can count.
     """
     data = config.data
     splits, rows, notes = {}, {}, list(corpus.notes)
@@ -114,6 +117,7 @@ def encode_corpus(
     longest = max(int(split.lengths.max()) for split in splits.values())
     if longest > buckets.widths[-1]:  # a longer sentence outside the training split
         buckets = buckets._replace(widths=(*buckets.widths, longest))
+    check_longest(config, longest)
     notes.append(f"{buckets}")
     return Data(corpus, splits, rows, buckets, tuple(notes))
 

@@ -24,6 +24,9 @@ from jvae.types import Array, DType
 VARIANTS = {"half": 0.5, "v1": 1.0, "exact": 0.5}
 
 
+_MOST_LOG_RATIO = 40.0
+
+
 class Impulses(NamedTuple):
     """What attention needs of a set of impulses.
 
@@ -82,15 +85,18 @@ def precompute(
         bias = log_weights - jnp.sum(jnp.square(vectors), axis=-1) / (2 * noise_var)
         return Impulses(keys, values, jnp.where(present, bias, -jnp.inf))
     log_vars = jnp.where(present[..., None], _wide(memory.log_vars), 0)
-    # log(sigma^2 / s): the shares sigma^2 / t and s / t neither overflow nor divide 0 by 0.
+    # By sigma^2 / s, whose log is bounded: neither sigma^2 / t nor s / t overflows. One exponential
+    # and one logarithm serve all three; beyond the bound s / t is 0 to any float's last digit.
     log_ratio = log_vars - math.log(noise_var)
-    of_query = jax.nn.sigmoid(log_ratio)
-    of_vector = jax.nn.sigmoid(-log_ratio) * vectors
+    ratio = jnp.exp(jnp.minimum(log_ratio, _MOST_LOG_RATIO))
+    share = 1 / (1 + ratio)
+    of_query, of_vector = ratio * share, share * vectors
+    log_t = jnp.log1p(ratio) + jnp.maximum(log_ratio - _MOST_LOG_RATIO, 0)  # log(t / s)
     keys = of_vector / noise_var
     bias = (
         log_weights
         - jnp.sum(keys * vectors, axis=-1) / 2
-        - VARIANTS[variant] * jnp.sum(jax.nn.softplus(log_ratio), axis=-1)
+        - VARIANTS[variant] * jnp.sum(log_t, axis=-1)
     )
     if variant == "exact":
         # - 1 / 2t = sigma^2 / (2 s t) - 1 / 2s, and the second is the same for all components.
