@@ -157,8 +157,11 @@ def active_units(mean: ArrayLike, threshold: float = 0.01) -> tuple[int, np.ndar
 
 
 def perplexity(nll_sum: float, tokens: float) -> float:
-    """`exp(nll_sum / tokens)`: nats of a corpus and its predicted tokens, `</s>` included."""
-    return math.exp(nll_sum / tokens)
+    """`exp(nll_sum / tokens)`: nats of a corpus and its predicted tokens, `</s>` included.
+
+    Infinity where a float cannot hold it, as with bounds that are far from any likelihood.
+    """
+    return math.exp(nll_sum / tokens) if nll_sum / tokens < 700 else math.inf
 
 
 def iw_nll(log_weights: ArrayLike) -> np.ndarray:

@@ -71,6 +71,7 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
             "alpha": options.nvib_alpha,
             "kappa": options.nvib_kappa,
             "prior_alpha": options.nvib_prior_alpha,
+            "start": options.nvib_delta or 1.0,
         },
     }
     family = POSTERIORS[options.posterior](**of_family.get(options.posterior, {}))

@@ -32,6 +32,8 @@ _WITHOUT_POSTERIOR = {
     "model.posterior": "diagonal",
     "model.posterior_map": "none",
     "model.prior": "standard_normal",
+    "model.attention": "dot_product",
+    "model.nvib_layers": 0,
     "model.refine_steps": 0,
     "model.skip": False,
     "objective.kl_shape": "linear",

@@ -137,7 +137,9 @@ def _measured(
     from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
     from jvae.experiments.use import Decoding
 
-    folder, asked = Path(outcome["folder"]), {"number": number, "pairs": pairs}
+    folder = Path(outcome["folder"])
+    # A run that went on has other sentences.
+    asked = {"number": number, "pairs": pairs, "epoch": outcome["results"]["best_epoch"]}
     path = folder / quality.QUALITY
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if found.get("asked") != asked:

@@ -82,8 +82,10 @@ def example_sentences(run: TrainedRun, corpus: Corpus, rows: np.ndarray) -> dict
     """Sentences from the prior, reconstructions and interpolations of test sentences."""
     key = jax.random.key(run.config.training.seed)
     number = run.config.evaluation.num_examples
-    longest = run.config.data.max_length
+    model, longest = run.config.model, run.config.data.max_length
     how = Decoding(max_length=longest + 1 if longest else Decoding().max_length)
+    if model.decoder == "transformer" and model.positions == "learned":
+        how = how._replace(max_length=min(how.max_length, model.max_positions))
     examples: dict[str, Any] = {
         "prior_greedy": sample_prior(run, number, how, key=key),
         "prior_sampled": sample_prior(run, number, how._replace(strategy="sample"), key=key),

@@ -145,7 +145,8 @@ def _run(
         write_atomically(own / RECORD, json.dumps(record, indent=2) + "\n")
 
     model = make_model(config, tokenizer.vocab_size)
-    state = parallel.place_state(initial_state(config, model))
+    lengths = data.splits["train"].lengths
+    state = parallel.place_state(initial_state(config, model, lengths))
     parts = f" in {options.vocab_shards} parts" if options.vocab_shards > 1 else ""
     say(
         f"model {config.model.mode}, {num_parameters(state.params):,} parameters, "

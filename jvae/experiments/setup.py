@@ -27,6 +27,8 @@ from jvae.experiments.checks import check, check_longest
 from jvae.experiments.config import default_config, difference
 from jvae.experiments.objective import make_adversary, make_rate_control
 from jvae.objectives import init
+from jvae.posteriors import OF_TOKENS
+from jvae.posteriors.tokens import kept_positions
 from jvae.training import checkpoint
 from jvae.training.logs import write_atomically
 from jvae.training.state import TrainState, create_state
@@ -129,8 +131,15 @@ def example_batch() -> Batch:
     return Batch(tokens, ones, jnp.zeros(1, jnp.int32), jnp.ones(1))
 
 
-def initial_state(config: ConfigDict, model: VAE) -> TrainState:
-    """The state before the first step, from the run's seed."""
+def initial_state(config: ConfigDict, model: VAE, lengths: np.ndarray | None = None) -> TrainState:
+    """The state before the first step, from the run's seed.
+
+    Args:
+      config: all of it.
+      model: what it describes.
+      lengths: `[N]`, predicted tokens of the training sentences: where the prior counts a set's
+        vectors it starts with theirs, for of many numbers it would learn slowly.
+    """
     optimiser, inner_optimiser = make_optimisers(config)
     control, adversary = make_rate_control(config), make_adversary(config)
 
@@ -146,7 +155,15 @@ def initial_state(config: ConfigDict, model: VAE) -> TrainState:
             adversary=adversary.init(key) if adversary else (),
         )
 
-    return jax.jit(create)(config.training.seed)  # one program, not one for each array
+    state: TrainState = jax.jit(create)(config.training.seed)  # one program, not one for each array
+    if lengths is not None and config.model.posterior in OF_TOKENS and config.model.mode == "vae":
+        stride = config.model.vts_stride if config.model.posterior == "vts" else 0.0
+        kept = np.array([kept_positions(n, stride).sum() for n in range(lengths.max() + 1)])
+        numbers = np.bincount(kept[lengths], minlength=len(state.params["prior"]["logits"]))
+        # One more of each number: none is impossible.
+        prior = {"logits": jnp.log((numbers + 1.0) / (numbers + 1).sum())}
+        state = state._replace(params=state.params | {"prior": prior})
+    return state
 
 
 def make_workdir(workdir: Path) -> None:

@@ -125,6 +125,7 @@ class NVIBHead(nn.Module):
       kappa: draws for each component.
       prior_alpha: of row 0, whose mean is 0 and whose variance is 1.
       prune: with "exp", components up to this alpha are absent outside training; 0 for none.
+      start: all alphas before training.
     """
 
     latent_size: int
@@ -132,6 +133,7 @@ class NVIBHead(nn.Module):
     kappa: int
     prior_alpha: float
     prune: float
+    start: float = 1.0
 
     @nn.compact
     def __call__(
@@ -161,14 +163,18 @@ class NVIBHead(nn.Module):
         return q if train or self.alpha == "relu" else q.pruned(self.prune)
 
     def _log_alpha(self, hidden: Array, log_skip: Array | float) -> Array:
-        # All alphas start at 1, as the prior's: with the source's Xavier kernel half of the ReLUs
-        # would start dead, without a gradient.
-        zeros, ones = nn.initializers.zeros, nn.initializers.ones
+        # All alphas start alike, where the prior expects them: with the source's Xavier kernel half
+        # of the ReLUs would start dead, without a gradient.
+        zeros, start = nn.initializers.zeros, nn.initializers.constant(self.start)
         if self.alpha == "relu":
-            alpha = nn.Dense(1, kernel_init=zeros, bias_init=ones, name="alpha")(hidden)[..., 0]
+            # Adam moves every weight alike: of states not scaled down, a few steps would take all
+            # alphas below 0 at once, and for good.
+            scaled = hidden / math.sqrt(hidden.shape[-1])
+            alpha = nn.Dense(1, kernel_init=zeros, bias_init=start, name="alpha")(scaled)[..., 0]
             logs = jnp.log(jnp.where(alpha > 0, alpha, 1))
             return jnp.where(alpha > 0, jnp.clip(logs, -LIMIT, LIMIT), -jnp.inf)
-        logs = nn.Dense(1, kernel_init=zeros, name="alpha")(hidden)
+        start = nn.initializers.constant(math.log(self.start))
+        logs = nn.Dense(1, kernel_init=zeros, bias_init=start, name="alpha")(hidden)
         square = jnp.square(hidden)
         logs += nn.Dense(1, kernel_init=zeros, use_bias=False, name="alpha_quadratic")(square)
         return jnp.clip(logs[..., 0] + log_skip, -LIMIT, LIMIT)
@@ -181,6 +187,7 @@ def nvib(
     kappa: int = 1,
     prior_alpha: float = 1.0,
     prune: float = 0.1,
+    start: float = 1.0,
 ) -> TokenFamily:
     """The nonparametric variational information bottleneck: as many vectors as a sentence needs.
 
@@ -191,6 +198,7 @@ def nvib(
       kappa: draws for each component.
       prior_alpha: of the prior's component, the prior's own.
       prune: with "exp", vectors up to this alpha are deleted outside training.
+      start: all alphas before training; at the prior's delta KL_D starts at 0.
 
     Raises:
       UserError: an option is not one of these.
@@ -201,6 +209,6 @@ def nvib(
     """
     if alpha not in ("relu", "exp"):
         raise UserError(f"nvib's alpha is {alpha!r}: give relu or exp")
-    if kappa < 1 or prior_alpha <= 0 or prune <= 0:
-        raise UserError("nvib: kappa is at least 1, and prior_alpha and prune are above 0")
-    return TokenFamily(NVIBHead(latent_size, alpha, kappa, prior_alpha, prune))
+    if kappa < 1 or min(prior_alpha, prune, start) <= 0:
+        raise UserError("nvib: kappa is at least 1; prior_alpha, prune and start are above 0")
+    return TokenFamily(NVIBHead(latent_size, alpha, kappa, prior_alpha, prune, start))
