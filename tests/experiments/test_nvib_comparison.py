@@ -68,6 +68,17 @@ def test_the_claims_do_not_hold_when_they_do_not():
         assert "does not hold." in claim
 
 
+def test_a_collapsed_setting_is_no_better_for_being_a_language_model():
+    collapsed = outcome("nvib_0.1", bleu=0.3, kept=0.0, forward=8.0, reverse=9.0, jump=0.1)
+    dropped, *others = nvib_report.claims([*BASELINES, collapsed])
+    assert "does not hold. At most 0%" in dropped
+    for claim in others:
+        assert "not measured. Left out, below 50% of vt's BLEU: nvib_0.1." in claim
+    fine = outcome("nvib_1.0", forward=29.0, reverse=39.0, jump=0.3)
+    for claim in nvib_report.claims([*BASELINES, collapsed, fine])[1:]:
+        assert ": holds. " in claim and "nvib_0.1." in claim
+
+
 def test_a_missing_figure_is_not_taken_for_one():
     still = outcome("nvib_1.0", kept=1.0)
     del still["results"]["quality"]["jump"]  # all ends equal
