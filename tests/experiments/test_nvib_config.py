@@ -56,7 +56,7 @@ def test_the_fields_reach_posterior_and_prior(alpha, kappa):
     params = shapes_of(model)
     q = jax.eval_shape(lambda params: model.infer(params, BATCH, key=KEY, train=False), params)
     assert q.kappa == kappa
-    assert ("alpha_quadratic" in params["encoder"]["head"]) == (alpha == "exp")
+    assert ("alpha_quadratic" in params["encoder"]["posterior"]) == (alpha == "exp")
     p = jax.eval_shape(model.prior.distribution, params)
     assert (p.delta, p.prior_alpha, p.kappa) == (0.25, 0.5, kappa)
 
@@ -152,6 +152,7 @@ def test_an_epoch_is_judged_by_the_last_weights_of_its_terms(train):
         objective__kl_end=0.5,
         objective__gaussian_weight=0.25,
         objective__dirichlet_weight=2.0,
+        training__batch_size=8,
     )
     figures = {"rec": 7.0, "kl": 100.0, "elbo": -107.0, "kl_length": 0.375}
     figures |= {"kl_gaussian": 8.0, "kl_gaussian_layers": 4.0}
@@ -169,7 +170,7 @@ def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
     params = jax.tree.map(
         lambda s: jnp.asarray(rng.uniform(-0.8, 0.8, s.shape), s.dtype), shapes_of(model)
     )
-    params["encoder"]["head"]["alpha"]["bias"] = jnp.full(1, -1.0)
+    params["encoder"]["posterior"]["alpha"]["bias"] = jnp.full(1, -1.0)
     tokens = BATCH.tokens.at[1].set(0).at[1, :2].set(jnp.asarray([BOS, EOS]))
     batch = BATCH._replace(tokens=tokens, lengths=BATCH.lengths.at[1].set(1))
     scheduled = {"kl_weight": 1.0, "gaussian_weight": 0.5, "dirichlet_weight": 2.0}
@@ -186,7 +187,7 @@ def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
 
     grad, (losses, kl, log_alpha), bound = run(params)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((grad, losses, kl, bound)))
-    assert np.any(grad["encoder"]["head"]["alpha"]["kernel"] != 0)
+    assert np.any(grad["encoder"]["posterior"]["alpha"]["kernel"] != 0)
     np.testing.assert_allclose(log_alpha[:, 0], math.log(0.5), rtol=1e-6)
     kept = np.asarray(log_alpha[:, 1:] != -jnp.inf)
     assert np.any(kept) and np.any(batch.mask & ~kept) and not np.any(kept[1])
