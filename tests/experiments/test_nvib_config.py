@@ -10,20 +10,12 @@ import pytest
 
 import jvae
 from jvae.errors import UserError
-from jvae.evaluation.evaluate import make_programs
 from jvae.experiments import nvib
 from jvae.experiments.building import make_model, make_schedules
 from jvae.experiments.checks import check
-from jvae.experiments.job import make_job
+from jvae.experiments.job import score
 from jvae.experiments.objective import make_loss
-from jvae.experiments.setup import (
-    encode_corpus,
-    example_batch,
-    initial_state,
-    load_data_corpus,
-    make_tokenizer,
-)
-from jvae.training.parallel import MODES
+from jvae.experiments.setup import example_batch
 from jvae.types import BOS, EOS
 from tests.conftest import VOCAB, make_batch
 
@@ -118,47 +110,20 @@ def test_the_weights_by_name_follow_the_schedule():
         assert found["dirichlet_weight"] == pytest.approx(3 * weight)
 
 
-class Uncompiled:
-    """A step that nobody runs."""
-
-    def __init__(self, step):
-        del step
-
-    def lower(self, *arguments):
-        return self
-
-    def compile(self):
-        return self
-
-    def memory_analysis(self):
-        return None
-
-
-def score_of(config, train, figures):
-    config.data.update({"name": "text", "train": str(train)})
-    tokenizer = make_tokenizer(config, corpus := load_data_corpus(config))
-    data = encode_corpus(config, corpus, tokenizer)
-    model = make_model(config, tokenizer.vocab_size)
-    state = jax.eval_shape(lambda: initial_state(config, model))
-    parallel = MODES["jit"](jax.local_devices()[:1], 1)._replace(compile=Uncompiled)
-    job, _, _ = make_job(config, model, make_programs(model), data, parallel, state, {})
-    return job.score(figures)
-
-
-def test_an_epoch_is_judged_by_the_last_weights_of_its_terms(train):
+def test_an_epoch_is_judged_by_the_last_weights_of_its_terms():
     """`-rec - kl_end (w_G KL_G + w_D KL_D) - KL_length`, those of the layers among them."""
-    config = config_with(
-        model__nvib_layers=1,
-        objective__kl_end=0.5,
-        objective__gaussian_weight=0.25,
-        objective__dirichlet_weight=2.0,
-        training__batch_size=8,
-    )
-    figures = {"rec": 7.0, "kl": 100.0, "elbo": -107.0, "kl_length": 0.375}
-    figures |= {"kl_gaussian": 8.0, "kl_gaussian_layers": 4.0}
-    figures |= {"kl_dirichlet": 3.0, "kl_dirichlet_layers": 1.5}
+    fields = {"kl_end": 0.5, "gaussian_weight": 0.25, "dirichlet_weight": 2.0}
+    fields = {f"objective__{name}": value for name, value in fields.items()}
+    one_vector = {"rec": 7.0, "kl": 100.0, "elbo": -107.0}
+    figures = one_vector | {"kl_length": 0.375, "kl_gaussian": 8.0, "kl_dirichlet": 3.0}
+    config = config_with(**fields)
+    assert score(config, figures) == pytest.approx(-7 - 0.5 * (0.25 * 8 + 2 * 3) - 0.375)
+    of_layers = {"kl_gaussian_layers": 4.0, "kl_dirichlet_layers": 1.5}
     expected = -7 - 0.5 * (0.25 * 12 + 2 * 4.5) - 0.375
-    assert score_of(config, train, figures) == pytest.approx(expected)
+    assert score(config, figures | of_layers) == pytest.approx(expected)
+    config.update_from_flattened_dict(ONE_VECTOR)
+    check(config)
+    assert score(config, one_vector) == pytest.approx(-7 - 0.5 * 0.25 * 100)
 
 
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
