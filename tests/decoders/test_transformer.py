@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jvae.decoders import transformer_decoder
 from jvae.generation import beam_search
@@ -66,16 +67,17 @@ def test_a_beam_has_the_probability_that_it_is_said_to_have():
     np.testing.assert_allclose(rescored, found.log_prob, rtol=1e-4)
 
 
-def test_neither_lengths_nor_positions_compile_anew():
-    decoder, params = make(VECTOR)
+@pytest.mark.parametrize("z", [VECTOR, SET], ids=["vector", "set"])
+def test_neither_lengths_nor_positions_compile_anew(z):
+    decoder, params = make(z)
     step = jax.jit(chex.assert_max_traces(decoder.step, n=1))
-    carry = decoder.start(params, VECTOR, T)
+    carry = decoder.start(params, z, T)
     for t in range(T):
         carry, _ = step(params, carry, BATCH.inputs[:, t])
 
     @partial(chex.assert_max_traces, n=1)
     def log_prob(batch: Batch):
-        return decoder.log_prob(params, VECTOR, batch, key=None, train=False)
+        return decoder.log_prob(params, z, batch, key=None, train=False)
 
     run, batches = jax.jit(log_prob), [make_batch(B, T, seed=seed) for seed in range(3)]
     assert len({tuple(batch.lengths.tolist()) for batch in batches}) == 3

@@ -93,3 +93,15 @@ def test_one_vector_is_a_linear_map_of_what_is_pooled(pooling, point):
     embedded = params["embedding"]["embedding"][BATCH.targets]
     again = encoder.from_embeddings(params, embedded, BATCH.lengths)
     np.testing.assert_allclose(again.mean, q.mean, rtol=1e-5, atol=1e-6)
+
+
+def test_mean_and_max_do_not_ask_for_the_order():
+    """Nor what padding holds; the words' positions do, in the blocks before."""
+    rng = np.random.default_rng(5)
+    hidden, mask = rng.normal(size=(*BATCH.targets.shape, 4)), np.asarray(BATCH.mask)
+    other = rng.normal(size=hidden.shape)
+    for row, n in enumerate(BATCH.lengths):
+        other[row, :n] = np.roll(hidden[row, :n], 1, axis=0)
+    for pooling, same in (("mean", True), ("max", True), ("first", False)):
+        before, after = (POOLINGS[pooling](jnp.asarray(h), mask) for h in (hidden, other))
+        assert np.allclose(after, before, rtol=1e-5, atol=1e-6) == same

@@ -1,16 +1,23 @@
 """Remedies that the configuration chooses, in a compiled step of training."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jvae
+from jvae.errors import UserError
 from jvae.evaluation.evaluate import make_programs
-from jvae.experiments.building import make_model
+from jvae.experiments.building import make_model, make_schedules
+from jvae.experiments.checks import check
+from jvae.experiments.config import default_config
 from jvae.experiments.job import make_job
-from jvae.experiments.methods import configure
+from jvae.experiments.methods import METHODS, configure
+from jvae.experiments.objective import make_loss, make_terms, make_trained_model
 from jvae.experiments.setup import encode_corpus, initial_state, load_data_corpus, make_tokenizer
 from jvae.training.loop import at_row
 from jvae.training.parallel import MODES
+from tests.conftest import VOCAB, make_batch
 from tests.experiments.conftest import tiny_config
 
 
@@ -66,3 +73,31 @@ def test_the_loss_of_a_step_holds_the_bag_of_words_and_its_reconstruction_does_n
     uniform = float(totals.tokens) * np.log(tokenizer.vocab_size)
     np.testing.assert_allclose(totals.rec, uniform, rtol=1e-3)
     np.testing.assert_allclose(totals.loss, 1.5 * uniform, rtol=1e-3)
+
+
+def test_every_method_has_terms_and_loss_with_transformers():
+    """By shapes alone. Only what is of another decoder is refused."""
+    base = default_config()
+    base.model.update({"encoder": "transformer", "decoder": "transformer", "layers": 1})
+    base.model.update({"latent_size": 3, "embed_size": 4, "hidden_size": 4})
+    batch, refused = make_batch(4, 5), set()
+    for name in METHODS:
+        config = configure(base, name, 0)
+        try:
+            check(config)
+        except UserError:
+            refused.add(name)
+            continue
+        model = make_trained_model(config, make_model(config, VOCAB))
+        scheduled = {field: of(0) for field, of in make_schedules(config, 10).items()}
+
+        def run(key, model=model, config=config, scheduled=scheduled):
+            params = jvae.init(model, batch, key=key)
+            options = {"num_samples": config.objective.num_samples, "train": True}
+            terms = make_terms(config)(model, params, batch, key=key, **options)
+            return make_loss(config)(terms, scheduled, batch.weight), terms.kl
+
+        losses, kl = jax.eval_shape(run, jax.random.key(0))
+        assert (losses.shape, losses.dtype) == ((4,), jnp.float32), name
+        assert kl and all(term.shape[0] == 4 for term in kl.values()), name
+    assert refused == {"skip"}

@@ -1,5 +1,7 @@
 """Priors over sets: densities against SciPy, draws against densities, and the bound they give."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,52 +102,70 @@ def test_draws_have_the_distribution():
 DELTA, PRIOR_ALPHA = 0.5, 1.0
 
 
-def exact_likelihood(n: int) -> float:
+def squares(rows: int, total: float) -> np.ndarray:
+    """`pi'pi` of `Dir(total / rows, ..)`, halves of halves, by quantiles of equal shares."""
+    if rows == 1:
+        return np.ones(1)
+    part = squares(rows // 2, total / 2)
+    left, right = (x.ravel()[:, None] for x in np.meshgrid(part, part))
+    pi = stats.beta(total / 2, total / 2).ppf((np.arange(60) + 0.5) / 60)
+    return np.ravel(left * pi**2 + right * (1 - pi) ** 2)
+
+
+def exact_likelihood(n: int, kappa: int) -> float:
     """`p(x = 1 | n)` by quadrature: given pi, `sum_i pi_i Z_i` is normal with variance `pi'pi`."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    if n == 0:
-        return float(expit(2 * nodes + 1) @ weights / weights.sum())
-    half = (PRIOR_ALPHA + DELTA) / 2
-    # Beta(half, half) by the quantiles of 4,000 equal shares.
-    pi = stats.beta(half, half).ppf((np.arange(4000) + 0.5) / 4000)
-    deviation = np.sqrt(pi**2 + (1 - pi) ** 2)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(30)
+    deviation = np.sqrt(squares(kappa * (n + 1), PRIOR_ALPHA + DELTA * n))
     return float((expit(2 * np.outer(deviation, nodes) + 1) @ weights / weights.sum()).mean())
 
 
-def test_importance_weights_come_to_the_likelihood_of_the_sentences_own_count():
-    """`E w = p(n) p(x | n)` within 4 standard errors, `E log w` below, all of it below p(x)."""
-    prior = dirichlet_process(latent_size=1, max_count=1, delta=DELTA, prior_alpha=PRIOR_ALPHA)
-    logits = np.array([0.3, -0.4])
-    p = prior.distribution({"prior": {"logits": jnp.asarray(logits, jnp.float32)}})
-    counts = np.exp(logits) / np.exp(logits).sum()
-    # Symbol 1 keeps a vector, symbol 0 none: the absent row is no part of F.
+def two_symbols(kappa: int, logits) -> jvae.VAE:
+    """A sentence is its first token: 1 keeps a vector, 0 none, whose row is no part of F."""
     q = NVIB(
         jnp.asarray([[[0.0], [0.4]], [[-0.3], [5.0]]]),
         jnp.asarray([[[0.2], [0.3]], [[0.1], [0.0]]]),
         jnp.asarray([[-0.2, 0.1], [0.0, -jnp.inf]]),
         jnp.asarray([2.0, 2.0]),
+        kappa,
     )
-    symbol = jnp.asarray([1.0, 0.0])
 
-    @jax.jit
-    def log_weights(keys):
-        z = jax.vmap(q.sample)(keys)
+    def log_prob(params, z, batch, *, key, train):
         centre = jnp.sum(jnp.exp(z.log_weights) * z.vectors[..., 0], axis=-1)
-        log_likelihood = jax.nn.log_sigmoid((2 * symbol - 1) * (2 * centre + 1))
-        return log_likelihood + p.log_prob(z) - q.log_prob(z)
+        return jax.nn.log_sigmoid((2 * batch.tokens[:, 0] - 1) * (2 * centre + 1))
 
-    number = 20_000
-    log_w = np.asarray(log_weights(jax.random.split(jax.random.key(2), (number, 2))), np.float64)
-    likelihoods = np.array([exact_likelihood(1), 1 - exact_likelihood(0)])
-    exact = counts[[1, 0]] * likelihoods
+    prior = dirichlet_process(
+        latent_size=1, max_count=1, delta=DELTA, prior_alpha=PRIOR_ALPHA, kappa=kappa
+    )
+    p = prior.distribution({"prior": {"logits": jnp.asarray(logits, jnp.float32)}})
+    return jvae.VAE(
+        jvae.Encoder(lambda key, batch: {}, lambda params, batch, *, key, train: q),
+        jvae.Decoder(lambda key, z, batch: {}, log_prob, None, None),
+        jvae.Prior(lambda key: {}, lambda params: p),
+        1,
+    )
+
+
+@pytest.mark.parametrize("kappa", [1, 2])
+def test_importance_weights_come_to_the_likelihood_of_the_sentences_own_count(kappa):
+    """`E w = p(n) p(x | n)` within 4 standard errors, `E log w` below, all of it below p(x)."""
+    logits, number = np.array([0.3, -0.4]), 20_000
+    counts = np.exp(logits) / np.exp(logits).sum()
+    batch = jvae.Batch(jnp.asarray([[1], [0]]), jnp.ones(2, int), jnp.arange(2), jnp.ones(2))
+    params = {"encoder": {}, "decoder": {}, "prior": {}}
+    estimate = partial(jvae.iw_log_likelihood, num_samples=number, chunk_size=number)
+    estimate = jax.jit(partial(estimate, two_symbols(kappa, logits), params, batch))
+    tight, log_w = (np.asarray(x, np.float64) for x in estimate(key=jax.random.key(2)))
+    one = {n: exact_likelihood(n, kappa) for n in (0, 1)}
+    exact = counts[[1, 0]] * np.array([one[1], 1 - one[0]])
     weights = np.exp(log_w)
     error = weights.std(axis=0) / np.sqrt(number)
     assert np.all(error < 0.02 * exact)
     assert np.all(np.abs(weights.mean(axis=0) - exact) < 4 * error)
+    np.testing.assert_allclose(np.exp(tight), weights.mean(axis=0), rtol=1e-4)
     bound, spread = log_w.mean(axis=0), log_w.std(axis=0) / np.sqrt(number)
     assert np.all(bound + 4 * spread < np.log(exact))
     # The model's own p(x), over both counts.
-    all_counts = [counts @ [exact_likelihood(0), exact_likelihood(1)]]
+    all_counts = [counts @ [one[0], one[1]]]
     all_counts.append(1 - all_counts[0])
     assert np.all(np.log(exact) < np.log(all_counts))
 

@@ -1,0 +1,158 @@
+"""From the fields of NVIB to model, schedules and score, and its terms at both precisions."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jvae
+from jvae.errors import UserError
+from jvae.experiments import nvib
+from jvae.experiments.building import make_model, make_schedules
+from jvae.experiments.checks import check
+from jvae.experiments.job import score
+from jvae.experiments.objective import make_loss
+from jvae.experiments.setup import example_batch
+from jvae.types import BOS, EOS
+from tests.conftest import VOCAB, make_batch
+
+KEY = jax.random.key(3)
+TINY = {"latent_size": 4, "embed_size": 4, "hidden_size": 4, "feed_forward": 4}
+BATCH = make_batch(3, 4)
+
+
+def config_with(**fields):
+    config = nvib.get_config()
+    config.model.update(TINY)
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    check(config)
+    return config
+
+
+def shapes_of(model):
+    return jax.eval_shape(lambda key: jvae.init(model, BATCH, key=key), KEY)
+
+
+@pytest.mark.parametrize(("alpha", "kappa"), [("relu", 1), ("exp", 3)])
+def test_the_fields_reach_posterior_and_prior(alpha, kappa):
+    config = config_with(
+        model__nvib_alpha=alpha,
+        model__nvib_kappa=kappa,
+        model__nvib_delta=0.25,
+        model__nvib_prior_alpha=0.5,
+    )
+    model = make_model(config, VOCAB)
+    params = shapes_of(model)
+    q = jax.eval_shape(lambda params: model.infer(params, BATCH, key=KEY, train=False), params)
+    assert q.kappa == kappa
+    assert ("alpha_quadratic" in params["encoder"]["posterior"]) == (alpha == "exp")
+    p = jax.eval_shape(model.prior.distribution, params)
+    assert (p.delta, p.prior_alpha, p.kappa) == (0.25, 0.5, kappa)
+
+
+ONE_VECTOR = {
+    "model.posterior": "diagonal",
+    "model.prior": "standard_normal",
+    "model.attention": "dot_product",
+}
+
+
+def test_the_configuration_reaches_the_encoder():
+    config = nvib.get_config()
+    config.model.update({"nvib_layers": 2, "layers": 3, "nvib_prior_alpha": 0.5})
+    check(config)
+    model = make_model(config, 20)
+    params = jax.eval_shape(model.encoder.init, KEY, example_batch())
+    assert {"bottlenecks_0", "bottlenecks_1"} <= set(params)
+    blocks = params["transformer"]
+    own = ["self_attention" in blocks[f"blocks_{number}"] for number in range(3)]
+    assert own == [True, False, False]
+    apply = partial(model.encoder.apply, key=KEY, train=True)
+    found = jax.eval_shape(apply, params, example_batch())
+    assert set(found.figures) == {"vectors_layer_2", "vectors_layer_3"}
+    config.update_from_flattened_dict(ONE_VECTOR)
+    check(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model.nvib_layers": -1}, "at least 0"),
+        ({"model.nvib_layers": 2}, "at most model.layers = 1"),
+        (ONE_VECTOR | {"model.encoder": "lstm"}, "needs model.encoder = 'transformer', not 'lstm'"),
+        (ONE_VECTOR | {"model.posterior_map": "diversity"}, "model.posterior_map = 'diversity'"),
+        ({"objective.loss": "elbo"}, "needs objective.loss = 'by_name', not 'elbo'"),
+        ({"objective.gradient": "stl"}, "needs objective.gradient = 'plain', not 'stl'"),
+    ],
+)
+def test_what_does_not_go_with_nvib_layers_is_refused(fields, says):
+    config = nvib.get_config()
+    config.model.nvib_layers = 1
+    check(config)
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(UserError, match=says):
+        check(config)
+
+
+def test_the_weights_by_name_follow_the_schedule():
+    fields = {"loss": "by_name", "gaussian_weight": 0.125, "dirichlet_weight": 3.0}
+    fields |= {"kl_start": 0.0, "kl_end": 0.5, "kl_epochs": 2.0}
+    config = config_with(**{f"objective__{name}": value for name, value in fields.items()})
+    schedules = make_schedules(config, steps_per_epoch=10)
+    assert set(schedules) == {"kl_weight", "gaussian_weight", "dirichlet_weight"}
+    for step, weight in ((0, 0.0), (5, 0.125), (20, 0.5), (99, 0.5)):
+        found = {name: float(schedule(step)) for name, schedule in schedules.items()}
+        assert found["kl_weight"] == pytest.approx(weight)
+        assert found["gaussian_weight"] == pytest.approx(0.125 * weight)
+        assert found["dirichlet_weight"] == pytest.approx(3 * weight)
+
+
+def test_an_epoch_is_judged_by_the_last_weights_of_its_terms():
+    """`-rec - kl_end (w_G KL_G + w_D KL_D) - KL_length`, those of the layers among them."""
+    fields = {"kl_end": 0.5, "gaussian_weight": 0.25, "dirichlet_weight": 2.0}
+    fields = {f"objective__{name}": value for name, value in fields.items()}
+    one_vector = {"rec": 7.0, "kl": 100.0, "elbo": -107.0}
+    figures = one_vector | {"kl_length": 0.375, "kl_gaussian": 8.0, "kl_dirichlet": 3.0}
+    config = config_with(**fields)
+    assert score(config, figures) == pytest.approx(-7 - 0.5 * (0.25 * 8 + 2 * 3) - 0.375)
+    of_layers = {"kl_gaussian_layers": 4.0, "kl_dirichlet_layers": 1.5}
+    expected = -7 - 0.5 * (0.25 * 12 + 2 * 4.5) - 0.375
+    assert score(config, figures | of_layers) == pytest.approx(expected)
+    config.update_from_flattened_dict(ONE_VECTOR)
+    check(config)
+    assert score(config, one_vector) == pytest.approx(-7 - 0.5 * 0.25 * 100)
+
+
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
+    """The second sentence is `</s>` alone; the bias lets the ReLU delete most vectors."""
+    config = config_with(model__nvib_prior_alpha=0.5)
+    model, loss_of = make_model(config, VOCAB, dtype), make_loss(config)
+    rng = np.random.default_rng(4)
+    params = jax.tree.map(
+        lambda s: jnp.asarray(rng.uniform(-0.8, 0.8, s.shape), s.dtype), shapes_of(model)
+    )
+    params["encoder"]["posterior"]["alpha"]["bias"] = jnp.full(1, -1.0)
+    tokens = BATCH.tokens.at[1].set(0).at[1, :2].set(jnp.asarray([BOS, EOS]))
+    batch = BATCH._replace(tokens=tokens, lengths=BATCH.lengths.at[1].set(1))
+    scheduled = {"kl_weight": 1.0, "gaussian_weight": 0.5, "dirichlet_weight": 2.0}
+
+    @jax.jit
+    def run(params):
+        def loss(params):
+            terms = jvae.elbo(model, params, batch, key=KEY, train=True)
+            losses = loss_of(terms, scheduled, batch.weight)
+            return jnp.mean(losses), (losses, terms.kl, terms.posterior.log_alpha)
+
+        grad, found = jax.grad(loss, has_aux=True)(params)
+        return grad, found, jvae.elbo(model, params, batch, key=KEY).elbo
+
+    grad, (losses, kl, log_alpha), bound = run(params)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((grad, losses, kl, bound)))
+    assert np.any(grad["encoder"]["posterior"]["alpha"]["kernel"] != 0)
+    np.testing.assert_allclose(log_alpha[:, 0], math.log(0.5), rtol=1e-6)
+    kept = np.asarray(log_alpha[:, 1:] != -jnp.inf)
+    assert np.any(kept) and np.any(batch.mask & ~kept) and not np.any(kept[1])
