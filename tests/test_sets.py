@@ -9,6 +9,8 @@ import jvae
 from jvae.evaluation.corpus import collect
 from jvae.generation import aligned, union
 from jvae.objectives import ELBOTerms, negative_elbo_by_name
+from jvae.posteriors.nvib import NVIB
+from jvae.posteriors.tokens import TokenDelta, TokenGaussian
 from jvae.sets import VectorSet, widened
 from jvae.types import Batch
 
@@ -37,6 +39,14 @@ def test_widened_sets_have_the_same_vectors():
     np.testing.assert_array_equal(wide.vectors[:, :4], some.vectors)
     np.testing.assert_array_equal(wide.log_weights[:, :4], some.log_weights)
     assert not wide.present[:, 3:].any()
+
+
+def test_vectors_kept_are_those_of_the_sentence_and_not_the_priors():
+    rows, log_alpha = jnp.zeros((2, 4, 3)), jnp.array([[0, 2, -np.inf, 1], [0] + [-np.inf] * 3])
+    assert NVIB(rows, rows, log_alpha, jnp.full(2, 4.0), 2).kept.tolist() == [2, 0]
+    log_weights = jnp.array([[0, 0, -np.inf, 0], [0] + [-np.inf] * 3])
+    for q in (TokenGaussian(rows, rows, log_weights), TokenDelta(rows, log_weights)):
+        assert q.kept.tolist() == [3, 1]
 
 
 def test_a_split_collects_sets_of_batches_of_different_widths():

@@ -124,7 +124,7 @@ class TransformerEncoder(nn.Module):
             return q
         first = self.layers - self.nvib_layers + 1
         figures = {
-            f"vectors_layer_{number}": layer.read(latent, None).count
+            f"vectors_layer_{number}": latent.pruned(layer.prune).kept
             for number, (layer, latent) in enumerate(
                 zip(self.bottlenecks, latents, strict=True), first
             )

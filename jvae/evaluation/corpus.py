@@ -27,7 +27,8 @@ class Encoded(NamedTuple):
       centre: what stands for the posterior where nothing shall be random: the mean, or a set.
       surrogate: by name, `[N]`, what training takes in place of the KL, and adds to it; often
         nothing.
-      figures: by name, `[N]`, what is told of the encoder's own latents; often nothing.
+      figures: by name, `[N]`, what is told of sets, "vectors", and of the encoder's own latents;
+        often nothing.
     """
 
     kl: Array
@@ -56,6 +57,12 @@ class PosteriorTerms(NamedTuple):
     surrogate: dict[str, Array]
     figures: dict[str, Array]
 
+    @property
+    def by_name(self) -> dict[str, float]:
+        """Means over sentences of the terms of the KL, nats, as "kl_..", and of the figures."""
+        named = {f"kl_{name}": value for name, value in self.surrogate.items()} | self.figures
+        return {name: float(np.mean(value, dtype=np.float64)) for name, value in named.items()}
+
 
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     """The posterior and one sample of it; no dropout."""
@@ -67,7 +74,8 @@ def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     surrogate = SURROGATE_KL.get((type(q), type(p)), lambda q, p: {})(q, p) | found.terms
     kl, centre = kl_divergence(q, p, *one)[0].reshape(rows, -1), q.mean
     if isinstance(centre, VectorSet):
-        return Encoded(kl, q.pooled, jnp.zeros((rows, 0)), z, centre, surrogate, found.figures)
+        figures = found.figures | {"vectors": q.kept}
+        return Encoded(kl, q.pooled, jnp.zeros((rows, 0)), z, centre, surrogate, figures)
     return Encoded(kl, centre, q.log_var, z, centre, surrogate, found.figures)
 
 

@@ -191,7 +191,7 @@ def training_figures(
     }
     if not has_mi:
         del figures["mi"]
-    figures |= set_figures(terms)
+    figures |= terms.by_name
     if isinstance(terms.z, VectorSet):  # a set has no units
         del figures["au"]
     elif terms.mean.shape[1] > 0:
@@ -200,14 +200,6 @@ def training_figures(
     if has_mi and terms.mean.shape[1] > 0 and np.isfinite(terms.log_var).all():
         figures["mi"] = mi_batch(terms.z, terms.mean, terms.log_var, batch_size=mi_batch_size).value
     return figures
-
-
-def set_figures(terms: PosteriorTerms) -> dict[str, Any]:
-    """What is told of sets, be they an encoder's own: their vectors, and terms of the KL, nats."""
-    means = {f"kl_{name}": value for name, value in terms.surrogate.items()} | terms.figures
-    if isinstance(terms.centre, VectorSet):
-        means["vectors"] = terms.centre.present.sum(axis=1)
-    return {name: float(np.mean(value, dtype=np.float64)) for name, value in means.items()}
 
 
 def evaluate(
@@ -255,7 +247,9 @@ def evaluate(
             "shuffled_rec": float(shuffled.mean(dtype=np.float64)),
             "latent_size": latent_size,
         }
-        results |= set_figures(terms)
+        results |= terms.by_name
+        if "vectors" in results:  # of all sentences' tokens, `</s>` counted
+            results["vectors_share"] = results["vectors"] * total / tokens
         if not isinstance(terms.z, VectorSet):
             count, variances = active_units(terms.mean)
             results |= {"au": count, "mean_variance_per_dim": variances.tolist()}

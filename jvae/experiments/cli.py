@@ -111,11 +111,18 @@ def _parser() -> argparse.ArgumentParser:
     interpolate.add_argument("first")
     interpolate.add_argument("second")
     interpolate.add_argument("--steps", type=int, default=7, help="sentences in all")
-    interpolate.add_argument("--path", choices=("linear", "spherical"), default="linear")
+    interpolate.add_argument(
+        "--path",
+        choices=("linear", "spherical"),
+        default="linear",
+        help="of one vector; sets of vectors have one way of their own, whatever is said here",
+    )
     decoding(interpolate, "greedy")
 
     encode = command(
-        "encode", subcommands.encode, "posterior means and variances of a file, as .npz"
+        "encode",
+        subcommands.encode,
+        "posterior means and variances of a file, as .npz; of sets pooled means",
     )
     encode.add_argument("file", type=Path, help="one sentence per line; - for standard input")
     encode.add_argument("-o", "--output", type=Path, required=True, help="FILE.npz")

@@ -19,17 +19,16 @@ USED_BLEU = 0.5  # of VT's: below, the latent says too little to be compared by 
 
 
 def vectors(outcome: Outcome) -> float:
-    """Kept of each sentence; NVIB's own prior component, always there, is none of them."""
-    results = outcome["results"]
-    if "vectors" not in results:
-        return 1.0
-    return float(results["vectors"]) - (outcome["method"].startswith("nvib"))
+    """Kept of each sentence; 1 where the latent is no set."""
+    return float(outcome["results"].get("vectors", 1.0))
 
 
 def share(outcome: Outcome) -> float:
     """Vectors per token, `</s>` counted, of the test split."""
     results = outcome["results"]
-    return vectors(outcome) * results["sentences"] / results["tokens"]
+    if "vectors" in results:
+        return float(results["vectors_share"])
+    return float(results["sentences"] / results["tokens"])
 
 
 COLUMNS = (

@@ -48,6 +48,14 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
     if r.get("latent_size", 0):
         how = "" if r.get("kl_analytic", True) else ", Monte Carlo, one z a sentence"
         add("KL", "kl", plus_minus("kl"), f"nats per sentence{how}")
+        # In closed form they sum to the KL; NVIB's first two are what its paper weighs.
+        of = "nats" if r.get("kl_analytic", True) else "nats, as training weighs it; no part of KL"
+        for name, key, note in (
+            ("  of Gaussians", "kl_gaussian", of),
+            ("  of weights", "kl_dirichlet", of),
+            ("  of the length", "kl_length", "nats, -log p(n) of the vectors kept"),
+        ):
+            add(name, key, f"{r.get(key, 0):.2f}", note)
         for name, key in (("MI (batch)", "mi_batch"), ("MI (corpus)", "mi_corpus")):
             if key in r:
                 mi = r[key]
@@ -55,7 +63,8 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
                 rows.append((name, figure, f"nats, at most {mi['ceiling']:.2f}"))
         units = f"{r.get('au', 0)} of {r['latent_size']}"
         add("AU", "au", units, "units whose mean varies by > 0.01")
-        add("vectors", "vectors", f"{r.get('vectors', 0):.2f}", "kept of each sentence")
+        share = f"kept of each sentence, {r.get('vectors_share', 0):.0%} of its tokens"
+        add("vectors", "vectors", f"{r.get('vectors', 0):.2f}", share)
         layers = [f"{r[name]:.2f}" for name in r if name.startswith("vectors_layer")]
         if layers:
             rows.append(("  NVIB layers", ", ".join(layers), "kept in each, from below"))

@@ -181,19 +181,24 @@ def interpolate(arguments: argparse.Namespace) -> None:
 
 
 def encode(arguments: argparse.Namespace) -> None:
-    """Writes posterior means and variances of a file's sentences."""
+    """Writes posterior means and variances of a file's sentences; of sets one mean each."""
     import numpy as np
 
     from jvae.experiments import use
+    from jvae.sets import VectorSet
 
     run, sentences = _load(arguments), _sentences(arguments.file)
     terms = use.encode(run, sentences, key=_key(arguments))
+    arrays: dict[str, Any] = {"mean": terms.mean, "log_var": terms.log_var}
+    told = "mean and log_var {}"
+    if isinstance(terms.centre, VectorSet):
+        arrays, told = {"mean": terms.mean}, "mean {} pooled over each sentence's vectors"
     try:
         with open(arguments.output, "wb") as file:
-            np.savez(file, mean=terms.mean, log_var=terms.log_var, sentences=np.asarray(sentences))
+            np.savez(file, sentences=np.asarray(sentences), **arrays)
     except OSError as error:
         raise UserError(f"cannot write {arguments.output}: {error.strerror}") from error
-    print(f"{arguments.output}: mean and log_var {list(terms.mean.shape)}, sentences")
+    print(f"{arguments.output}: {told.format(list(terms.mean.shape))}, sentences")
 
 
 def import_torch(arguments: argparse.Namespace) -> None:

@@ -61,6 +61,11 @@ class NVIB:
         """`[B, P]`: the means, averaged with these weights."""
         return pooled(self.mean)
 
+    @property
+    def kept(self) -> Array:
+        """`[B]`: vectors of each sentence; the prior's, always there, is none of them."""
+        return self.mean.count - 1
+
     def pruned(self, least: float) -> "NVIB":
         """Without the components up to this alpha; the prior's stays."""
         kept = (jnp.exp(self.log_alpha) > least).at[:, 0].set(True)

@@ -40,6 +40,11 @@ class TokenGaussian(NamedTuple):
         """`[B, P]`: the average of the means."""
         return pooled(self.mean)
 
+    @property
+    def kept(self) -> Array:
+        """`[B]`: vectors of each sentence."""
+        return self.mean.count
+
     def sample(self, keys: Key) -> VectorSet:
         """Impulses, keys `[B]`. A vector's noise depends on its key and its position alone."""
         shape, dtype = self.means.shape[1:], self.means.dtype
@@ -72,6 +77,11 @@ class TokenDelta(NamedTuple):
     def pooled(self) -> Array:
         """`[B, P]`: the average of the vectors."""
         return pooled(self.mean)
+
+    @property
+    def kept(self) -> Array:
+        """`[B]`: vectors of each sentence."""
+        return self.mean.count
 
     def sample(self, keys: Key) -> VectorSet:
         """The set, whatever the keys."""

@@ -82,6 +82,9 @@ ANALYTIC_KL[TokenDelta, NormalSet] = lambda q, p: jnp.zeros(q.means.shape[0])
 def normal_set(*, latent_size: int, max_count: int) -> Prior:
     """`p(n) prod_{i <= n} N(z_i; 0, I)`, p(n) learned: uniform at first.
 
+    As n(x) follows from x, bounds are strict and at best lack `-log p(n(x) | x)`: see
+    `jvae.priors.dirichlet_process`.
+
     Args:
       latent_size: P.
       max_count: the largest n. Of more vectors the probability is 0.

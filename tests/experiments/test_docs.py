@@ -1,12 +1,15 @@
-"""What docs/remedies.md and README's table of remedies promise: fields, values, what is refused."""
+"""What docs/*.md and README promise of configurations: fields, values, what is refused."""
 
 import re
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 from jvae.errors import UserError
+from jvae.experiments import nvib
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
 from jvae.experiments.methods import CEILING, FLOOR, METHODS
@@ -14,6 +17,7 @@ from jvae.experiments.methods import CEILING, FLOOR, METHODS
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
+SETS = (ROOT / "docs" / "sets.md").read_text(encoding="utf-8")
 SPAN = re.compile(r"`([^`]+)`")
 FIELD = r"(\w+)\.(\w+)=([^\s`]*)"
 FLAG = re.compile(rf"--config\.{FIELD}")
@@ -101,9 +105,9 @@ def test_defaults_are_those_of_the_configuration():
 
 def test_fields_without_a_value_exist():
     groups = "|".join(KNOWN)
-    found = re.findall(rf"`({groups})\.(\w+)`", DOCS + README)
+    found = re.findall(rf"`({groups})\.(\w+)`", DOCS + SETS + README)
     # README also has placeholders for values.
-    for group, name in found + [flag[:2] for flag in FLAG.findall(README)]:
+    for group, name in found + [flag[:2] for flag in FLAG.findall(README + SETS)]:
         assert name in KNOWN[group], f"{group}.{name}"
 
 
@@ -143,10 +147,42 @@ def test_a_row_of_the_readme_has_a_configuration_that_is_accepted(row):
         accepted(fields)
 
 
-@pytest.mark.parametrize("path", ["docs/remedies.md"])
+def commands_of_sets() -> list[str]:
+    """What is to follow NVIB's command, in README and in the table of docs/sets.md."""
+    lines = re.findall(r"^python -m jvae\.experiments\.nvib (--config.*)$", README, flags=re.M)
+    assert len(lines) == 3
+    spans = [span for span in SPAN.findall(SETS.split("```")[0]) if span.startswith("--config")]
+    assert len(spans) >= 5
+    return lines + spans
+
+
+@pytest.mark.parametrize("command", commands_of_sets())
+def test_a_command_of_sets_is_accepted(command):
+    config = nvib.get_config()
+    config.update_from_flattened_dict(values(FLAG.findall(command)))
+    assert not FLAG.sub("", command).strip()
+    check(config)
+
+
+def test_the_example_of_sets_runs_and_does_not_see_what_is_absent():
+    names: dict = {}
+    exec(compile(re.search(r"```python\n(.*?)```", SETS, flags=re.S)[1], "sets.md", "exec"), names)
+    assert names["output"].shape == (2, 5, 64)
+    module, params, memory = (names[name] for name in ("CrossAttention", "params", "memory"))
+    vectors = jax.random.normal(jax.random.key(1), memory.vectors.shape)
+
+    def output(vectors):
+        return module().apply(params, np.ones((2, 5, 64)), memory._replace(vectors=vectors))
+
+    other = output(vectors.at[0, 2].add(9.0)) - output(vectors)  # of weight 0
+    np.testing.assert_array_equal(other, 0)
+    assert np.any(output(vectors.at[0, 1].add(9.0)) != output(vectors))
+
+
+@pytest.mark.parametrize("path", ["docs/remedies.md", "docs/sets.md"])
 def test_lines_are_short_and_files_exist(path):
     text = (ROOT / path).read_text(encoding="utf-8")
-    assert max(map(len, text.splitlines())) <= 110
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 110
     for file in re.findall(r"[\w/]+/[\w/]+\.(?:py|md)", text):
         assert (ROOT / file).exists() or (ROOT / "docs" / file).exists(), file
     for target in re.findall(r"\]\((\.\.[\w/.]+)", text):
