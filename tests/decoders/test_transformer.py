@@ -69,6 +69,7 @@ def test_a_beam_has_the_probability_that_it_is_said_to_have():
 
 @pytest.mark.parametrize("z", [VECTOR, SET], ids=["vector", "set"])
 def test_neither_lengths_nor_positions_compile_anew(z):
+    chex.clear_trace_counter()  # it counts a function's traces in all tests
     decoder, params = make(z)
     step = jax.jit(chex.assert_max_traces(decoder.step, n=1))
     carry = decoder.start(params, z, T)
