@@ -21,7 +21,7 @@ class TransformerDecoder(nn.Module):
       embed_size: E.
       hidden_size: H.
       layers, heads, feed_forward, norm, positions, max_positions, dropout_in, dropout_out,
-        attention: see `jvae.layers.Transformer`.
+        attention, attention_bias: see `jvae.layers.Transformer`.
       word_dropout: share of input words replaced by `<unk>` in training (Bowman et al., 2016).
       dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
 
@@ -42,6 +42,7 @@ class TransformerDecoder(nn.Module):
     dropout_in: float = 0.1
     dropout_out: float = 0.1
     attention: str = "dot_product"
+    attention_bias: str = "half"
     word_dropout: float = 0.0
     dtype: DType = None
 
@@ -61,6 +62,7 @@ class TransformerDecoder(nn.Module):
             self.dropout_out,
             self.latent_size,
             self.attention,
+            self.attention_bias,
             self.dtype,
         )
         shape = (self.hidden_size, self.vocab_size)

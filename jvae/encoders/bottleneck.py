@@ -28,6 +28,7 @@ class NVIBSelfAttention(nn.Module):
       number: of the layer: each has noise of its own.
       prior_alpha: of the prior's component.
       prune: components up to this alpha are absent outside training.
+      variant: of the attention, a key of `jvae.layers.denoising.VARIANTS`.
       dtype: of the products' factors, see `jvae.layers.product`.
 
     References:
@@ -40,12 +41,14 @@ class NVIBSelfAttention(nn.Module):
     number: int
     prior_alpha: float = 1.0
     prune: float = 0.1
+    variant: str = "half"
     dtype: DType = None
 
     def setup(self):
         """The maps to the latent, and the attention."""
         self.latent = NVIBHead(self.size, "exp", 1, self.prior_alpha, prune=0.0)
-        self.attention = DenoisingAttention(self.heads, self.size, self.size, dtype=self.dtype)
+        sizes = (self.heads, self.size, self.size)
+        self.attention = DenoisingAttention(*sizes, self.variant, dtype=self.dtype)
 
     def __call__(
         self, x: Array, *, below: NVIB | None, noise: Noise, mask: Array

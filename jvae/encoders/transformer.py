@@ -50,6 +50,8 @@ class TransformerEncoder(nn.Module):
       nvib_layers: the last so many blocks attend to a latent of their input, `NVIBSelfAttention`;
         what these latents cost comes with the posterior, as an `Inference`.
       nvib_delta, nvib_prior_alpha: of their prior, see `jvae.priors.dirichlet_process`.
+      nvib_prune: see `NVIBSelfAttention`.
+      attention_bias: of their attention, see there.
       dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
 
     References:
@@ -72,6 +74,8 @@ class TransformerEncoder(nn.Module):
     nvib_layers: int = 0
     nvib_delta: float = 1.0
     nvib_prior_alpha: float = 1.0
+    nvib_prune: float = 0.1
+    attention_bias: str = "half"
     dropout_in: float = 0.1
     dropout_out: float = 0.1
     dtype: DType = None
@@ -94,7 +98,13 @@ class TransformerEncoder(nn.Module):
         )
         self.bottlenecks = [
             NVIBSelfAttention(
-                self.hidden_size, self.heads, number, self.nvib_prior_alpha, dtype=self.dtype
+                self.hidden_size,
+                self.heads,
+                number,
+                self.nvib_prior_alpha,
+                self.nvib_prune,
+                self.attention_bias,
+                self.dtype,
             )
             for number in range(self.nvib_layers)
         ]

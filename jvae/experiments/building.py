@@ -50,6 +50,7 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         name: options[name]
         for name in ("layers", "heads", "feed_forward", "norm", "positions", "max_positions")
     }
+    of_layers = ("layers", "delta", "prior_alpha", "prune")
     encoder_name = "none" if language_model else options.encoder
     of_encoder: dict[str, dict[str, Any]] = {
         "lstm": scales,
@@ -57,7 +58,8 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
             **blocks,
             **dropout,
             "pooling": options.pooling,
-            **{name: options[name] for name in ("nvib_layers", "nvib_delta", "nvib_prior_alpha")},
+            **{f"nvib_{name}": options[f"nvib_{name}"] for name in of_layers},
+            "attention_bias": options.attention_bias,
         },
     }
     of_family: dict[str, dict[str, Any]] = {
@@ -71,6 +73,7 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
             "alpha": options.nvib_alpha,
             "kappa": options.nvib_kappa,
             "prior_alpha": options.nvib_prior_alpha,
+            "prune": options.nvib_prune,
         },
     }
     family = POSTERIORS[options.posterior](**of_family.get(options.posterior, {}))
@@ -93,7 +96,11 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
     own: dict[str, dict[str, Any]] = {
         "cnn": {"size": options.cnn_size, **scales},
         "lstm": {"skip": options.skip, **scales},
-        "transformer": {**blocks, "attention": options.attention},
+        "transformer": {
+            **blocks,
+            "attention": options.attention,
+            "attention_bias": options.attention_bias,
+        },
     }
     decoder = DECODERS[options.decoder](
         **sizes,
@@ -122,11 +129,16 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
     return model
 
 
+def most_tokens(config: ConfigDict) -> int:
+    """Of a sentence whose vectors a prior of sets can count, `</s>` among them."""
+    length: int = config.data.max_length
+    return length + 1 if length else int(config.model.max_positions)
+
+
 def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
     """`config.model.prior`, of a model with this encoder."""
     options = config.model
-    # Vectors of a set: as many as a sentence has tokens, `</s>` among them.
-    longest = config.data.max_length + 1 if config.data.max_length else options.max_positions
+    longest = most_tokens(config)  # vectors of a set: as many as a sentence has tokens
     arguments: dict[str, dict[str, Any]] = {
         "standard_normal": {"latent_size": latent_size},
         "uniform_sphere": {"latent_size": latent_size},
@@ -161,13 +173,22 @@ def never_weighs_kl(config: ConfigDict) -> bool:
 def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedule]:
     """By name, what the loss is given of each step; epochs in the config become steps."""
     options = config.objective
-    schedules = {"kl_weight": _kl_schedule(config, steps_per_epoch)}
+    shared = _kl_schedule(config, options.kl_schedule, options.kl_epochs, steps_per_epoch)
+    schedules = {"kl_weight": shared}
     if options.loss == "capacity":
         schedules["capacity"] = KL_SCHEDULES["linear"](
             0.0, options.capacity_steps, options.capacity
         )
-    for name in ("gaussian", "dirichlet") if options.loss == "by_name" else ():
-        schedules[f"{name}_weight"] = _times(options[f"{name}_weight"], schedules["kl_weight"])
+    if options.loss == "by_name":
+        own = options.dirichlet_schedule
+        of_name = {
+            "gaussian": schedules["kl_weight"],
+            "dirichlet": _kl_schedule(config, own, options.dirichlet_epochs, steps_per_epoch)
+            if own
+            else schedules["kl_weight"],
+        }
+        for name, schedule in of_name.items():
+            schedules[f"{name}_weight"] = _times(options[f"{name}_weight"], schedule)
     return schedules
 
 
@@ -175,14 +196,19 @@ def _times(factor: float, schedule: Schedule) -> Schedule:
     return schedule if factor == 1 else lambda step: factor * schedule(step)
 
 
-def _kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
+def _kl_schedule(config: ConfigDict, name: str, epochs: float, steps_per_epoch: int) -> Schedule:
     options = config.objective
     if config.model.mode != "vae":
         return KL_SCHEDULES["constant"](0.0)
-    steps = max(1, round(options.kl_epochs * steps_per_epoch))
+    steps = max(1, round(epochs * steps_per_epoch))
     arguments: dict[str, dict[str, Any]] = {
         "constant": {"value": options.kl_end},
-        "linear": {"start": options.kl_start, "steps": steps, "end": options.kl_end},
+        "linear": {
+            "start": options.kl_start,
+            "steps": steps,
+            "end": options.kl_end,
+            "delay": round(options.kl_delay * steps_per_epoch),
+        },
         "logistic": {
             "midpoint": steps,
             "steepness": options.kl_steepness,
@@ -197,7 +223,7 @@ def _kl_schedule(config: ConfigDict, steps_per_epoch: int) -> Schedule:
             "end": options.kl_end,
         },
     }
-    schedule = KL_SCHEDULES[options.kl_schedule](**arguments[options.kl_schedule])
+    schedule = KL_SCHEDULES[name](**arguments[name])
     return _times(1 - options.info_alpha, schedule)
 
 

@@ -9,10 +9,11 @@ from jvae.data import CORPORA, TOKENIZERS
 from jvae.decoders import CNN_SIZES, DECODERS
 from jvae.encoders import ENCODERS, POOLINGS
 from jvae.errors import UserError
+from jvae.experiments.checks_sets import check_sets
 from jvae.experiments.config import MODES_OF_MODEL, POSTERIOR_MAPS, PRECISIONS
 from jvae.experiments.objective import BOUNDS, GRADIENTS, LOSSES, check_objective
-from jvae.layers import ATTENTIONS, NORMS, POSITIONS
-from jvae.posteriors import OF_TOKENS, POSTERIORS
+from jvae.layers import ATTENTIONS, NORMS, POSITIONS, VARIANTS
+from jvae.posteriors import ALPHAS, OF_TOKENS, POSTERIORS
 from jvae.priors import PRIORS
 from jvae.remedies import (
     FREE_BITS_FORMS,
@@ -26,9 +27,6 @@ from jvae.remedies import (
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
 
-# The prior that each family of sets needs.
-PRIORS_OF_SETS = {"vt": "normal_set", "vts": "normal_set", "nvib": "dirichlet_process"}
-ALPHAS = ("relu", "exp")
 MOST_KAPPA = 1e4  # the memory of its normalising constant grows with it
 
 
@@ -58,11 +56,14 @@ def check(config: ConfigDict) -> None:
     _choose(dict.fromkeys(POSITIONS), model.positions, "model.positions")
     _choose(POOLINGS, model.pooling, "model.pooling")
     _choose(dict.fromkeys(ATTENTIONS), model.attention, "model.attention")
+    _choose(VARIANTS, model.attention_bias, "model.attention_bias")
     _choose(dict.fromkeys(ALPHAS), model.nvib_alpha, "model.nvib_alpha")
     if model.denoise:
         _choose(NOISES, model.denoise, "model.denoise")
-    _choose(KL_SCHEDULES, config.objective.kl_schedule, "objective.kl_schedule")
     objective = config.objective
+    _choose(KL_SCHEDULES, objective.kl_schedule, "objective.kl_schedule")
+    if objective.dirichlet_schedule:
+        _choose(KL_SCHEDULES, objective.dirichlet_schedule, "objective.dirichlet_schedule")
     _choose(RAMPS, objective.kl_shape, "objective.kl_shape")
     _choose(LOSSES, objective.loss, "objective.loss")
     _choose(FREE_BITS_MODES, objective.free_bits_mode, "objective.free_bits_mode")
@@ -94,6 +95,7 @@ def check(config: ConfigDict) -> None:
             "flow_hidden",
             "nvib_kappa",
             "nvib_prior_alpha",
+            "nvib_prune",
             "layers",
             "heads",
             "max_positions",
@@ -104,6 +106,7 @@ def check(config: ConfigDict) -> None:
             "num_samples",
             "kl_cycles",
             "kl_epochs",
+            "dirichlet_epochs",
             "free_bits",
             "capacity",
             "capacity_steps",
@@ -149,7 +152,14 @@ def check(config: ConfigDict) -> None:
         ),
         "evaluation": ("iw_sentences", "iw_tolerance"),
         "model": ("refine_steps", "feed_forward", "nvib_delta", "nvib_layers"),
-        "objective": ("bow_weight", "mi_weight", "adversarial_weight"),
+        "objective": (
+            "kl_delay",
+            "gaussian_weight",
+            "dirichlet_weight",
+            "bow_weight",
+            "mi_weight",
+            "adversarial_weight",
+        ),
     }
     for group, fields in positive.items():
         for field in fields:
@@ -186,9 +196,7 @@ def check(config: ConfigDict) -> None:
         if used and model.mode == "lm":
             raise UserError(f"{name} = {used!r} needs a latent: model.mode = 'lm' has none")
     check_objective(config)
-    _check_transformer(config)
-    _check_sets(config)
-    _check_nvib_layers(config)
+    check_sets(config)
     if model.prior not in ("standard_normal", "normal_set") and model.mode != "vae":
         raise UserError(
             f"model.prior = {model.prior!r} needs model.mode = 'vae': in mode {model.mode!r} "
@@ -203,6 +211,12 @@ def check(config: ConfigDict) -> None:
             f"training.pretrain_epochs = {training.pretrain_epochs} needs model.mode = 'vae', not "
             f"{model.mode!r}"
         )
+    if training.pretrain_epochs and model.posterior in OF_TOKENS:
+        raise UserError(
+            f"training.pretrain_epochs = {training.pretrain_epochs} does not go with "
+            f"model.posterior = {model.posterior!r}: its autoencoder has the prior of one vector, "
+            "not of sets"
+        )
     _check_refinement(config)
     if model.encoder == "none" and model.mode != "lm":
         raise UserError(f"model.encoder = 'none' needs model.mode = 'lm', not {model.mode!r}")
@@ -214,101 +228,6 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f"training.aggressive needs model.mode = 'vae': with {model.mode!r} the encoder has "
             "no posterior to train"
-        )
-
-
-def _check_transformer(config: ConfigDict) -> None:
-    model = config.model
-    if "transformer" not in (model.encoder, model.decoder):
-        return
-    if model.hidden_size % model.heads:
-        raise UserError(
-            f"model.heads = {model.heads} does not divide model.hidden_size = {model.hidden_size}: "
-            "each head has an equal share"
-        )
-    longest = config.data.max_length + 1
-    if model.positions == "learned" and longest > model.max_positions:
-        raise UserError(
-            f"model.max_positions = {model.max_positions} must be at least {longest}: "
-            f"data.max_length = {config.data.max_length} and </s>"
-        )
-
-
-def check_longest(config: ConfigDict, longest: int) -> None:
-    """Refuses sentences of more tokens than the model can count.
-
-    Args:
-      config: all of it.
-      longest: predicted tokens of the longest sentence.
-
-    Raises:
-      UserError: says which field to change.
-    """
-    model = config.model
-    counted = model.posterior in OF_TOKENS and model.mode == "vae"
-    if counted and not config.data.max_length and longest > model.max_positions:
-        raise UserError(
-            f"model.max_positions = {model.max_positions} must be at least {longest}, the tokens "
-            "of the longest sentence: the prior counts a sentence's vectors; raise it, or set "
-            "data.max_length"
-        )
-
-
-def _check_sets(config: ConfigDict) -> None:
-    model, objective = config.model, config.objective
-    if model.attention == "denoising" and model.posterior != "nvib":
-        raise UserError(
-            f"model.attention = 'denoising' needs model.posterior = 'nvib', not "
-            f"{model.posterior!r}: it reads weights and variances"
-        )
-    if model.posterior not in OF_TOKENS:
-        if model.prior in PRIORS_OF_SETS.values():
-            raise UserError(
-                f"model.prior = {model.prior!r} does not go with model.posterior = "
-                f"{model.posterior!r}: it is one of sets"
-            )
-        return
-    name = f"model.posterior = {model.posterior!r}"
-    for field, needed in (
-        ("encoder", "transformer"),
-        ("decoder", "transformer"),
-        ("prior", PRIORS_OF_SETS[model.posterior]),
-    ):
-        if model[field] != needed:
-            raise UserError(f"{name} needs model.{field} = {needed!r}, not {model[field]!r}")
-    for field in ("bow_weight", "mi_weight"):
-        if objective[field]:
-            raise UserError(
-                f"objective.{field} = {objective[field]} needs one latent vector a sentence: "
-                f"{name} has a set"
-            )
-
-
-def _check_nvib_layers(config: ConfigDict) -> None:
-    model, objective = config.model, config.objective
-    if not model.nvib_layers:
-        return
-    name = f"model.nvib_layers = {model.nvib_layers}"
-    if model.encoder != "transformer":
-        raise UserError(f"{name} needs model.encoder = 'transformer', not {model.encoder!r}")
-    if model.nvib_layers > model.layers:
-        raise UserError(
-            f"{name} must be at most model.layers = {model.layers}: it is so many of them"
-        )
-    if model.posterior_map != "none":
-        raise UserError(
-            f"{name} does not go with model.posterior_map = {model.posterior_map!r}, which knows "
-            "nothing of the layers' KL terms"
-        )
-    if objective.loss != "by_name":
-        raise UserError(
-            f"{name} needs objective.loss = 'by_name', not {objective.loss!r}: its layers' KL "
-            "terms are no part of the bound, and have weights of their own"
-        )
-    if objective.gradient != "plain":
-        raise UserError(
-            f"{name} needs objective.gradient = 'plain', not {objective.gradient!r}: it would "
-            "leave out its layers' KL terms"
         )
 
 

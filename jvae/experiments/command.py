@@ -5,8 +5,9 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -22,18 +23,25 @@ Act = Callable[[ConfigDict, Path, Console], object]
 
 
 def main(
-    experiment_file: str, *, text_files: bool = False, act: Act | None = None, prefix: str = ""
+    experiment_file: str,
+    *,
+    text_files: bool = False,
+    text_limits: Mapping[str, int] = MappingProxyType({}),
+    act: Act | None = None,
+    prefix: str = "",
 ) -> None:
     """Runs an experiment from `sys.argv`.
 
     Args:
       experiment_file: a module with `get_config()`, the default of `--config`.
       text_files: whether `--train`, `--valid` and `--test` name files of sentences.
+      text_limits: fields of `config.data` that `--train` changes, unless they or another
+        `--config` are given.
       act: (configuration, run directory, console) -> None; by default it trains and evaluates.
       prefix: of the default run directory's name.
     """
     app.run(
-        lambda argv: _run(text_files, act, prefix),
+        lambda argv: _run(text_files, text_limits, act, prefix),
         flags_parser=_parser(experiment_file, text_files),
     )
 
@@ -115,7 +123,7 @@ def flag_error(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _run(text_files: bool, act: Act | None, prefix: str) -> None:
+def _run(text_files: bool, text_limits: Mapping[str, int], act: Act | None, prefix: str) -> None:
     from jvae.experiments.runner import run  # after the flags: a misspelt one answers at once
 
     config: ConfigDict = flags.FLAGS.config
@@ -125,6 +133,10 @@ def _run(text_files: bool, act: Act | None, prefix: str) -> None:
                 config.data[split] = flags.FLAGS[split].value
         if config.data.train:
             config.data.name = "text"
+            given = config_flags.get_override_values(flags.FLAGS["config"])
+            for field, value in text_limits.items():
+                if f"data.{field}" not in given and not _config_files(sys.argv):
+                    config.data[field] = value
     workdir = flags.FLAGS.workdir or f"runs/{prefix}{config.data.name}"
     guarded(lambda: (act or run)(config, Path(workdir), Console()))
 

@@ -78,6 +78,7 @@ def default_config() -> ConfigDict:
             "nvib_kappa": 1,  # nvib: draws of each vector
             "nvib_delta": 1.0,  # nvib: pseudo-counts that the prior expects of each token
             "nvib_prior_alpha": 1.0,  # nvib: of the prior's own vector
+            "nvib_prune": 0.1,  # nvib_alpha "exp", nvib_layers: up to it no vector outside training
             "nvib_layers": 0,  # encoder "transformer": its last blocks attend to an NVIB latent
             "vmf_kappa": 13.0,  # vmf: concentration
             "flow_steps": 2,  # planar, iaf
@@ -105,6 +106,7 @@ def default_config() -> ConfigDict:
             "max_positions": 256,  # most tokens of a sentence: of learned positions, of sets
             "pooling": "mean",  # encoder "transformer", one vector: mean, max, first
             "attention": "dot_product",  # of the decoder to a set of vectors; nvib: or denoising
+            "attention_bias": "half",  # denoising, nvib_layers: of the log variances; or v1, exact
             "skip": False,  # decoder "lstm": z also reaches the output layer directly
             "denoise": "",  # what the encoder reads in training: drop, swap or mask words
             "denoise_rate": 0.3,
@@ -118,6 +120,7 @@ def default_config() -> ConfigDict:
             "kl_start": 0.1,  # linear, cyclical
             "kl_end": 1.0,  # all: the last weight; with constant this is beta, 0 selects by rec
             "kl_epochs": 10.0,  # linear: the ramp; logistic: the midpoint; cyclical: a cycle
+            "kl_delay": 0.0,  # linear: epochs at kl_start before the ramp
             "kl_cycles": 4,  # cyclical
             "kl_ramp": 0.5,  # cyclical: share of a cycle spent rising
             "kl_shape": "linear",  # cyclical: or cosine, logistic
@@ -126,6 +129,8 @@ def default_config() -> ConfigDict:
             "loss": "elbo",  # or free_bits, capacity; the KL schedule weighs the KL term of each
             "gaussian_weight": 1.0,  # loss "by_name", of sets: of their Gaussians' KL, in nats;
             "dirichlet_weight": 1.0,  # of their weights' KL; the schedule multiplies both
+            "dirichlet_schedule": "",  # the latter's own, or ""; but for its epochs
+            "dirichlet_epochs": 10.0,  # it shares the options of kl_schedule
             "free_bits": 8.0,  # nats per sentence, over all dimensions
             "free_bits_mode": "dimension",  # or dimension_batch, total
             "free_bits_form": "mask",  # or clamp

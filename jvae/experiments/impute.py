@@ -11,8 +11,10 @@ import numpy as np
 from jvae.data import Tokenizer
 from jvae.errors import UserError
 from jvae.evaluation import corpus
+from jvae.experiments.building import most_tokens
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import Filled, fill_blanks
+from jvae.posteriors import OF_TOKENS
 from jvae.random import Stream, stream
 from jvae.types import BOS, EOS, PAD, UNK, Array, Batch, Key, Params
 from jvae.vae import VAE
@@ -73,11 +75,14 @@ def impute(
       key: of all draws. A sentence's fillings do not depend on the other sentences.
 
     Raises:
-      UserError: a sentence without a blank, a tokenizer without words, an autoencoder.
+      UserError: a sentence without a blank, a tokenizer without words, an autoencoder; of sets, a
+        sentence of more tokens than the prior counts.
     """
     if run.config.model.mode == "ae":
         raise UserError(f"{run.workdir} is an autoencoder: it gives sentences no probability")
     rows = [_pieces(run.tokenizer, text, line) for line, text in enumerate(sentences, start=1)]
+    if run.config.model.posterior in OF_TOKENS:
+        _check_lengths(rows, most_tokens(run.config))
     if run.model.latent_size == 0:  # every draw is the same, and one sample is exact
         search = search._replace(draws=1, num_samples=1)
     # One width, hence one program, for all of them.
@@ -93,6 +98,17 @@ def _pieces(tokenizer: Tokenizer, sentence: str, line: int) -> list[str]:
         alone = ", apart from other words" if tokenizer.kind == "words" else ""
         raise UserError(f"sentence {line} has no blank: put {BLANK} for what is missing{alone}")
     return pieces
+
+
+def _check_lengths(rows: list[list[str]], most: int) -> None:
+    """Refuses sentences of more vectors than the prior counts: every filling has probability 0."""
+    for line, pieces in enumerate(rows, start=1):
+        if len(pieces) + 1 > most:
+            raise UserError(
+                f"sentence {line} has {len(pieces)} tokens: the run's prior counts the vectors of "
+                f"at most {most - 1}; shorten it, or train with a larger data.max_length (if "
+                "that is 0, model.max_positions)"
+            )
 
 
 def _impute(run: TrainedRun, pieces: list[str], width: int, search: Search, key: Key) -> Fillings:

@@ -123,20 +123,6 @@ def make_job(
         )
         return training_figures(terms, config.evaluation.mi_batch_size, has_mi=has_mi)
 
-    def score(figures: dict[str, Any]) -> float:
-        # An autoencoder's KL grows: by the ELBO at full weight its first epoch would be its best.
-        if never_weighs_kl(config):
-            return float(-figures["rec"])
-        if config.objective.loss == "by_name":  # likewise, by the last weights that it learns by
-            of_terms = {"kl_gaussian": figures["kl"]} | figures  # one vector has but one KL
-            kl = sum(
-                config.objective[f"{name}_weight"] * of_terms.get(f"kl_{name}{of}", 0.0)
-                for name in ("gaussian", "dirichlet")
-                for of in ("", "_layers")
-            )
-            return float(-figures["rec"] - config.objective.kl_end * kl)
-        return float(figures["elbo"])
-
     def reset_optimisers(state: TrainState) -> TrainState:
         return state._replace(
             opt_state=optimiser.init(state.params),
@@ -151,7 +137,7 @@ def make_job(
         replicate=parallel.replicate,
         place_state=parallel.place_state,
         validate=validate,
-        score=score,
+        score=partial(score, config),
         reset_optimisers=reset_optimisers,
         schedules=schedules_at,
         kl_weight=weight_now,
@@ -159,6 +145,28 @@ def make_job(
         meta=meta,
     )
     return job, memory, microbatches
+
+
+def score(config: ConfigDict, figures: dict[str, Any]) -> float:
+    """What the best epoch has most of, nats per sentence.
+
+    Args:
+      config: all of it.
+      figures: of the validation split, see `jvae.evaluation.evaluate.training_figures`.
+    """
+    # An autoencoder's KL grows: by the ELBO at full weight its first epoch would be its best.
+    if never_weighs_kl(config):
+        return float(-figures["rec"])
+    if config.objective.loss == "by_name":  # likewise, by the last weights that it learns by
+        of_terms = {"kl_gaussian": figures["kl"]} | figures  # one vector has but one KL
+        kl = sum(
+            config.objective[f"{name}_weight"] * of_terms.get(f"kl_{name}{of}", 0.0)
+            for name in ("gaussian", "dirichlet")
+            for of in ("", "_layers")
+        )
+        length = of_terms.get("kl_length", 0.0)  # of weight 1, as in the loss
+        return float(-figures["rec"] - config.objective.kl_end * kl - length)
+    return float(figures["elbo"])
 
 
 def make_feed(config: ConfigDict, data: Data, parallel: Parallel) -> Feed:

@@ -1,14 +1,16 @@
-"""A Transformer VAE whose latent is a set of vectors, as many as a sentence needs (NVIB).
+r"""A Transformer VAE whose latent is a set of vectors, as many as a sentence needs (NVIB).
 
     python -m jvae.experiments.nvib
     python -m jvae.experiments.nvib --train=my.txt
-    python -m jvae.experiments.nvib --config.data.name=ptb --config.data.max_length=50
+    python -m jvae.experiments.nvib --config.data.name=ptb --config.data.max_size=0 \
+        --config.data.max_length=0
 
 Henderson and Fehr (2023), A VAE for Transformers with Nonparametric Variational Information
 Bottleneck. The model is theirs at half its width: one block each in encoder and decoder, one head,
 a vector of the same width for each token and the prior's own, pseudo-counts from a ReLU (0 deletes
 a vector), denoising attention from the decoder. Its training is ours, for two CPU cores in
-minutes: the chitchat corpus with sentences of up to 12 tokens, 100 batches an epoch, pre-norm.
+minutes: the chitchat corpus with sentences of up to 12 tokens, 100 batches an epoch, pre-norm. Own
+sentences have up to 50 tokens and 10,000 words; longer ones are left out.
 
 In the paper's terms, with P = `model.latent_size` and after the ramp of `objective.kl_epochs`:
 
@@ -27,7 +29,7 @@ saves vectors. The paper's own weights, epochs and batch size are not in its cod
 
 from ml_collections import ConfigDict
 
-from jvae.experiments import chitchat
+from jvae.experiments import chitchat, text
 from jvae.experiments.command import main
 from jvae.experiments.config import default_config
 
@@ -76,4 +78,4 @@ def get_config() -> ConfigDict:
 
 
 if __name__ == "__main__":
-    main(__file__, text_files=True, prefix="nvib-")
+    main(__file__, text_files=True, text_limits=text.LIMITS, prefix="nvib-")

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from jvae.errors import UserError
-from jvae.experiments import nvib
+from jvae.experiments import nvib, text
 from jvae.experiments.command import main as command_line
 from jvae.experiments.compare import train_or_read, whole_numbers
 from jvae.experiments.methods import Method, known
@@ -177,7 +177,13 @@ def main() -> None:
         number, pairs = given.number, given.pairs
         compare(config, given.methods, seeds, workdir, console, number=number, pairs=pairs)
 
-    command_line(__file__, text_files=True, act=act, prefix="nvib-comparison-")
+    command_line(
+        __file__,
+        text_files=True,
+        text_limits=text.LIMITS,
+        act=act,
+        prefix="nvib-comparison-",
+    )
 
 
 if __name__ == "__main__":

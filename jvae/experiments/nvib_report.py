@@ -134,8 +134,8 @@ def _smoothness(groups: dict[str, list[Outcome]], ours: dict[str, list[Outcome]]
         error = result("quality", "interpolation", "jump_se")(runs[0])
         return known[0], error if error is not None else float("inf")
 
-    rivals = {name: jump(runs) for name, runs in groups.items() if name.startswith(("vt_", "vts"))}
-    rivals = {"vt": jump(groups["vt"])} | rivals
+    fixed = (name for name in groups if name == "vt" or name.startswith("vts"))
+    rivals = {name: jump(groups[name]) for name in fixed}
     known = {name: found for name, found in rivals.items() if found is not None}
     smoother, shown = [], [f"{name} {value:.3f}" for name, (value, _) in known.items()]
     for name, runs in ours.items():

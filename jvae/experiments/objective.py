@@ -55,6 +55,14 @@ def check_objective(config: ConfigDict) -> None:
         cyclical = options.kl_schedule == "cyclical"
         why = "objective.kl_schedule = 'cyclical', whose ramps it shapes"
         need("kl_shape", options.kl_shape, cyclical, why)
+    if options.kl_delay:
+        linear = "linear" in (options.kl_schedule, options.dirichlet_schedule)
+        why = "objective.kl_schedule = 'linear', whose ramp it delays"
+        need("kl_delay", options.kl_delay, linear, why)
+    if options.dirichlet_schedule:
+        why = "objective.loss = 'by_name': elsewhere the KL has one weight"
+        by_name = options.loss == "by_name"
+        need("dirichlet_schedule", options.dirichlet_schedule, by_name, why)
     unweighted = (options.kl_schedule, options.kl_end, options.info_alpha) == ("constant", 1, 0)
     constant = (
         "objective.kl_schedule = 'constant', objective.kl_end = 1.0 and objective.info_alpha = "

@@ -23,7 +23,8 @@ from jvae.data import (
 from jvae.data.batching import Buckets, choose_buckets
 from jvae.errors import UserError
 from jvae.experiments.building import make_model, make_optimisers
-from jvae.experiments.checks import check, check_longest
+from jvae.experiments.checks import check
+from jvae.experiments.checks_sets import check_longest
 from jvae.experiments.config import default_config, difference
 from jvae.experiments.objective import make_adversary, make_rate_control
 from jvae.objectives import init

@@ -12,11 +12,14 @@ from ml_collections import ConfigDict
 from jvae.experiments import chitchat
 from jvae.experiments.command import main
 
+# Of own sentences, whatever the experiment.
+LIMITS = {"max_size": 10_000, "max_length": 50}
+
 
 def get_config() -> ConfigDict:
     """The chitchat recipe on the user's files."""
     config = chitchat.get_config()
-    config.data.update({"name": "text", "max_size": 10000, "max_length": 50})
+    config.data.update({"name": "text", **LIMITS})
     return config
 
 

@@ -1,6 +1,7 @@
 """Building blocks of encoders and decoders."""
 
 from jvae.layers.convolution import ResidualBlock as ResidualBlock
+from jvae.layers.denoising import VARIANTS as VARIANTS
 from jvae.layers.denoising import DenoisingAttention as DenoisingAttention
 from jvae.layers.denoising import DenoisingMemory as DenoisingMemory
 from jvae.layers.denoising import denoising_attention as denoising_attention
@@ -28,6 +29,7 @@ __all__ = [
     "LSTM",
     "NORMS",
     "POSITIONS",
+    "VARIANTS",
     "Carry",
     "DenoisingAttention",
     "DenoisingMemory",

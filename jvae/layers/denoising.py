@@ -23,7 +23,7 @@ from jvae.types import Array, DType
 # is the form of the first paper's code, "half" that of the later ones.
 VARIANTS = {"half": 0.5, "v1": 1.0, "exact": 0.5}
 
-
+# Of log(sigma^2 / s): e^-40 is below the last digit even of float64, e^40 far from an overflow.
 _MOST_LOG_RATIO = 40.0
 
 

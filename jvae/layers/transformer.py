@@ -68,6 +68,7 @@ class Block(nn.Module):
       number: of the block: each has noise of its own.
       latent_size: of z, or of the vectors of a set.
       attention: to a set, one of `ATTENTIONS`.
+      attention_bias: of "denoising", a key of `jvae.layers.denoising.VARIANTS`.
       dtype: of the products' factors, see `jvae.layers.product`.
 
     References:
@@ -83,6 +84,7 @@ class Block(nn.Module):
     number: int
     latent_size: int
     attention: str
+    attention_bias: str
     dtype: DType = None
 
     def setup(self):
@@ -92,7 +94,7 @@ class Block(nn.Module):
         self.latent = nn.Dense(self.size, use_bias=False, dot_general=dot_general)
         sizes = (self.heads, self.size)
         self.cross_attention = (
-            DenoisingAttention(*sizes, self.latent_size, dtype=self.dtype)
+            DenoisingAttention(*sizes, self.latent_size, self.attention_bias, dtype=self.dtype)
             if self.attention == "denoising"
             else CrossAttention(*sizes, self.dtype)
         )
@@ -186,6 +188,7 @@ class Transformer(nn.Module):
       latent_size: of z, or of the vectors of a set; 0 where the blocks are told nothing.
       attention: to a set, one of `ATTENTIONS`: "dot_product" asks only which vectors are there,
         "denoising" for their weights and variances, too.
+      attention_bias: of "denoising", a key of `jvae.layers.denoising.VARIANTS`.
       dtype: of the products' factors, see `jvae.layers.product`.
     """
 
@@ -201,6 +204,7 @@ class Transformer(nn.Module):
     dropout_out: float
     latent_size: int = 0
     attention: str = "dot_product"
+    attention_bias: str = "half"
     dtype: DType = None
 
     def setup(self):
@@ -222,6 +226,7 @@ class Transformer(nn.Module):
                 number=number,
                 latent_size=self.latent_size,
                 attention=self.attention,
+                attention_bias=self.attention_bias,
                 dtype=self.dtype,
             )
             for number in range(self.layers)

@@ -23,6 +23,8 @@ from jvae.types import Array, Key
 # Of |log alpha|: sums of exp(69) are finite in float32 and bfloat16, and so are gradients.
 LIMIT = math.log(1e30)
 
+ALPHAS = ("relu", "exp")  # how pseudo-counts are made, see `nvib`
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -204,8 +206,8 @@ def nvib(
       Henderson and Fehr (2023), A VAE for Transformers with Nonparametric Variational Information
       Bottleneck. Their samplers of Gamma variables are approximate and biased, ours is exact.
     """
-    if alpha not in ("relu", "exp"):
-        raise UserError(f"nvib's alpha is {alpha!r}: give relu or exp")
+    if alpha not in ALPHAS:
+        raise UserError(f"nvib's alpha is {alpha!r}: give {' or '.join(ALPHAS)}")
     if kappa < 1 or prior_alpha <= 0 or prune <= 0:
         raise UserError("nvib: kappa is at least 1, and prior_alpha and prune are above 0")
     return TokenFamily(NVIBHead(latent_size, alpha, kappa, prior_alpha, prune))

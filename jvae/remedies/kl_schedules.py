@@ -15,10 +15,19 @@ def constant(value: float = 1.0) -> Schedule:
     return optax.constant_schedule(value)
 
 
-def linear(start: float, steps: int, end: float = 1.0) -> Schedule:
-    """`start` to `end` in `steps` steps, then `end` (He et al., 2019: 0.1 to 1 in 10 epochs)."""
+def linear(start: float, steps: int, end: float = 1.0, delay: int = 0) -> Schedule:
+    """`start` to `end` in `steps` steps, then `end` (He et al., 2019: 0.1 to 1 in 10 epochs).
+
+    Args:
+      start: the first weight.
+      steps: of the ramp.
+      end: the last weight.
+      delay: steps at `start` before the ramp.
+    """
+    if steps > 0:
+        return optax.linear_schedule(start, end, steps, delay)
     # optax takes no steps for a constant at `start`.
-    return optax.linear_schedule(start, end, steps) if steps > 0 else constant(end)
+    return optax.join_schedules([constant(start), constant(end)], [delay])
 
 
 def logistic(midpoint: int, steepness: float, end: float = 1.0) -> Schedule:

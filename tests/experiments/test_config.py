@@ -26,9 +26,12 @@ from jvae.experiments.building import (
 )
 from jvae.experiments.checks import check
 from jvae.experiments.config import FREE_FIELDS, default_config, difference
+from jvae.experiments.job import score
 from jvae.experiments.objective import make_loss
 from jvae.experiments.setup import example_batch
+from jvae.layers import denoising
 from jvae.objectives import ELBOTerms, init
+from jvae.posteriors.nvib import NVIB
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "experiments" / "configs").rglob("*.py"))
@@ -165,6 +168,39 @@ def test_linear_counts_in_epochs():
     np.testing.assert_allclose(found, [0.0, 0.2, 0.4], rtol=1e-6)
 
 
+def test_linear_may_wait():
+    found = weights([0, 100, 150, 200, 400], kl_start=0.0, kl_epochs=1.0, kl_delay=1.0)
+    np.testing.assert_allclose(found, [0, 0, 0.5, 1, 1], atol=1e-6)
+
+
+def test_the_dirichlet_weight_has_a_schedule_of_its_own():
+    config = default_config()
+    config.objective.update(
+        {"loss": "by_name", "kl_start": 0.0, "kl_epochs": 1.0, "gaussian_weight": 3.0}
+    )
+    config.objective.dirichlet_weight = 0.5
+
+    def found() -> list[list[float]]:
+        schedules = make_schedules(config, steps_per_epoch=100)
+        names = ("gaussian_weight", "dirichlet_weight")
+        return [[float(schedules[name](step)) for step in (0, 50, 200)] for name in names]
+
+    np.testing.assert_allclose(found(), [[0, 1.5, 3], [0, 0.25, 0.5]], rtol=1e-6)
+    config.objective.update({"dirichlet_schedule": "linear", "dirichlet_epochs": 4.0})
+    np.testing.assert_allclose(found(), [[0, 1.5, 3], [0, 0.0625, 0.25]], rtol=1e-6)
+
+
+def test_the_best_epoch_is_chosen_by_what_training_weighs():
+    config = default_config()
+    config.objective.update({"loss": "by_name", "gaussian_weight": 0.5, "dirichlet_weight": 2.0})
+    config.objective.kl_end = 0.1
+    figures = {"rec": 10.0, "kl": 99.0, "elbo": -109.0, "kl_gaussian": 4.0, "kl_dirichlet": 3.0}
+    figures |= {"kl_gaussian_layers": 2.0, "kl_length": 7.0}
+    assert score(config, figures) == pytest.approx(-10 - 0.1 * (2 + 6 + 1) - 7)
+    config.objective.loss = "elbo"
+    assert score(config, figures) == -109
+
+
 def test_constant_is_beta():
     assert weights([0, 999], kl_schedule="constant", kl_end=0.25) == [0.25, 0.25]
 
@@ -232,6 +268,15 @@ def test_a_language_model_has_no_latent():
         ("model.denoise", "swop", "did you mean 'swap'"),
         ("model.denoise_rate", 1.5, "from 0 to 1"),
         ("objective.bow_weight", -1.0, "at least 0"),
+        ("objective.gaussian_weight", -1.0, "at least 0"),
+        ("objective.dirichlet_weight", -1.0, "at least 0"),
+        ("objective.kl_delay", -1.0, "at least 0"),
+        ("objective.kl_delay", 1.0, "'linear'"),
+        ("objective.dirichlet_schedule", "linaer", "did you mean 'linear'"),
+        ("objective.dirichlet_schedule", "linear", "needs objective.loss = 'by_name'"),
+        ("model.attention_bias", "v2", "known are half, v1, exact"),
+        ("model.attention_bias", "v1", "needs model.attention = 'denoising'"),
+        ("model.nvib_prune", 0.0, "above 0"),
         ("model.norm", "per", "did you mean 'pre'"),
         ("model.positions", "learnt", "did you mean 'learned'"),
         ("model.pooling", "average", "known are mean, max, first"),
@@ -279,6 +324,7 @@ def test_a_language_model_has_no_latent():
 )
 def test_a_value_that_cannot_be_is_refused(field, value, says):
     config = default_config()
+    config.objective.kl_schedule = "constant"
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError) as caught:
         check(config)
@@ -417,6 +463,38 @@ def test_what_needs_one_vector_is_refused_with_sets(field, says):
         check(config)
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"training.pretrain_epochs": 2}, "has the prior of one vector, not of sets"),
+        ({"objective.gradient": "stl"}, "needs objective.gradient = 'plain', not 'stl'"),
+        (
+            {
+                "objective.bound": "iwae",
+                "objective.num_samples": 2,
+                "objective.gradient": "dreg",
+            },
+            "needs objective.gradient = 'plain', not 'dreg'",
+        ),
+        ({"objective.loss": "free_bits", "objective.free_bits_mode": "total"}, "nats of the KL"),
+        ({"objective.loss": "free_bits"}, "a KL that is a sum over dimensions"),
+        ({"objective.loss": "capacity"}, "objective.loss = 'capacity' does not go with"),
+        ({"objective.rate_control": "minimum_rate"}, "nats of the KL"),
+        ({"model.denoise": "drop"}, "how many vectors damaged sentences have"),
+        ({"training.aggressive": True}, "does not go with training.aggressive"),
+        ({"model.skip": True}, "needs model.decoder = 'lstm'"),
+    ],
+)
+def test_what_cannot_train_sets_is_refused(fields, says):
+    config = default_config()
+    config.model.update(SETS)
+    config.objective.kl_schedule = "constant"
+    check(config)
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(UserError, match=says):
+        check(config)
+
+
 def test_learned_positions_must_reach_the_longest_sentence():
     config = default_config()
     config.model.update({"decoder": "transformer", "positions": "learned", "max_positions": 20})
@@ -510,6 +588,30 @@ def test_the_configuration_chooses_the_transformer():
         found = parameters(**sets, model__attention=attention)
         assert expected in found["decoder"]["transformer"]["blocks_0"]["cross_attention"]
         assert "head" not in found["encoder"]
+
+
+def test_the_configuration_chooses_bias_and_pruning(monkeypatch):
+    variants, thresholds = [], []
+    precompute, pruned = denoising.precompute, NVIB.pruned
+
+    def recorded(*arguments, variant, **options):
+        variants.append(variant)
+        return precompute(*arguments, variant=variant, **options)
+
+    def also_recorded(q, least):
+        thresholds.append(least)
+        return pruned(q, least)
+
+    monkeypatch.setattr(denoising, "precompute", recorded)
+    monkeypatch.setattr(NVIB, "pruned", also_recorded)
+    sets = {f"model__{name}": value for name, value in SETS.items()}
+    options = {"model__attention_bias": "v1", "model__nvib_prune": 0.3, "model__layers": 1}
+    parameters(**sets, **options, model__attention="denoising", model__nvib_alpha="exp")
+    assert set(variants) == {"v1"} and set(thresholds) == {0.3}  # of the decoder, of the posterior
+    variants.clear(), thresholds.clear()
+    parameters(**options, model__encoder="transformer", model__nvib_layers=1)
+    # An NVIB layer tells the one above of all alphas.
+    assert set(variants) == {"v1"} and set(thresholds) == {0.0, 0.3}
 
 
 def test_the_weight_of_the_bag_of_words_is_the_configured_one():

@@ -124,3 +124,11 @@ def test_refusals(run):
     config.model.mode = "ae"
     with pytest.raises(UserError, match="autoencoder: it gives sentences no probability"):
         impute(dataclasses.replace(run, config=config), ["a _"], BOUNDED, key=KEY)
+
+
+def test_a_sentence_of_more_vectors_than_the_prior_counts_is_refused(run):
+    config = default_config()
+    config.model.update({"posterior": "vt", "max_positions": 4})
+    of_sets = dataclasses.replace(run, config=config)
+    with pytest.raises(UserError, match="sentence 2 has 4 tokens: .* of at most 3"):
+        impute(of_sets, ["a _ c", "a _ c _"], BOUNDED, key=KEY)

@@ -40,6 +40,8 @@ def test_linear_reaches_its_end_and_stays(start, steps, end):
 
 def test_linear_in_no_steps_is_at_its_end():
     assert linear(0.1, 0)(5) == 1.0
+    found = [float(linear(0.1, 0, delay=3)(step)) for step in (0, 2, 3, 9)]
+    np.testing.assert_allclose(found, [0.1, 0.1, 1, 1])
 
 
 def test_logistic():
