@@ -23,7 +23,8 @@ In the paper's terms, with P = `model.latent_size` and after the ramp of `object
 Here lambda_G is 0.26 and lambda_D is 1. Seed 0, after the eight epochs: rec of the test text is 7.1
 nats with delta 1, 16.1 with 0.25 and 29.5 with 0.1, and no vector is dropped
 (`experiments/results/nvib.md`). They show how it trains, not that it saves vectors. The paper's own
-weights, epochs and batch size are not in its code. `nvib_comparison` trains its baselines beside it.
+weights, epochs and batch size are not in its code. `nvib_comparison` trains its baselines beside
+it.
 """
 
 from ml_collections import ConfigDict
