@@ -311,7 +311,8 @@ def test_pseudo_counts_are_those_of_the_two_formulas():
         q = family.posterior.apply(params, size * HIDDEN, MASK, train=True)
         maps = jax.tree.map(partial(np.asarray, dtype=np.float64), params["params"])
         hidden = size * np.asarray(HIDDEN, np.float64)
-        linear = (hidden @ maps["alpha"]["kernel"] + maps["alpha"]["bias"])[..., 0]
+        read = hidden / np.sqrt(hidden.shape[-1]) if alpha == "relu" else hidden
+        linear = (read @ maps["alpha"]["kernel"] + maps["alpha"]["bias"])[..., 0]
         if alpha == "exp":
             linear += (np.square(hidden) @ maps["alpha_quadratic"]["kernel"])[..., 0]
             expected = np.exp(np.clip(linear, np.log(1e-30), np.log(1e30)))
@@ -322,6 +323,6 @@ def test_pseudo_counts_are_those_of_the_two_formulas():
 
 
 def test_options_are_checked():
-    for options in ({"alpha": "softplus"}, {"kappa": 0}, {"prior_alpha": 0}):
+    for options in ({"alpha": "softplus"}, {"kappa": 0}, {"prior_alpha": 0}, {"start": 0}):
         with pytest.raises(jvae.UserError, match="nvib"):
             nvib(latent_size=P, **options)
