@@ -147,6 +147,7 @@ def test_active_units_count_the_variances_of_the_means():
 
 def test_perplexity_is_per_token():
     np.testing.assert_allclose(perplexity(30 * math.log(50.0), 30), 50.0)
+    assert perplexity(8000.0, 10) == math.inf  # exp would raise
 
 
 def test_importance_weights_are_averaged_before_the_logarithm():

@@ -3,15 +3,17 @@
 from functools import partial
 
 import jax
+import numpy as np
 import pytest
 
 import jvae
+from jvae.data import Corpus
 from jvae.errors import UserError
 from jvae.experiments import nvib
 from jvae.experiments.building import make_model, make_schedules
 from jvae.experiments.checks import check
 from jvae.experiments.job import score
-from jvae.experiments.setup import example_batch
+from jvae.experiments.setup import encode_corpus, example_batch, initial_state, make_tokenizer
 from tests.conftest import VOCAB, make_batch
 
 KEY = jax.random.key(3)
@@ -119,3 +121,33 @@ def test_an_epoch_is_judged_by_the_last_weights_of_its_terms():
     config.update_from_flattened_dict(ONE_VECTOR)
     check(config)
     assert score(config, one_vector) == pytest.approx(-7 - 0.5 * 0.25 * 100)
+
+
+@pytest.mark.parametrize(("posterior", "counts"), [("vt", {3: 2, 5: 1}), ("vts", {2: 2, 3: 1})])
+def test_the_prior_counts_as_the_training_text_does_from_the_start(posterior, counts):
+    config = config_with(
+        model__posterior=posterior,
+        model__prior="normal_set",
+        model__attention="dot_product",
+        model__vts_stride=0.5,
+        data__max_length=4,
+    )
+    state = initial_state(config, make_model(config, VOCAB), np.array([3, 5, 3]))
+    expected = np.ones(6)
+    for number, sentences in counts.items():
+        expected[number] += sentences
+    logits = state.params["prior"]["logits"]
+    np.testing.assert_allclose(jax.nn.softmax(logits), expected / 9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [4, 3])
+def test_sentences_of_more_tokens_than_the_prior_counts_are_refused(limit):
+    config = config_with(data__max_length=0, model__max_positions=limit)
+    sentences = dict.fromkeys(("train", "valid", "test"), ["a b", "a b c"])
+    corpus = Corpus("tiny", sentences, None, None, (), "")
+    tokenizer = make_tokenizer(config, corpus)
+    if limit == 4:  # three words and </s>
+        assert encode_corpus(config, corpus, tokenizer).buckets.widths[-1] == 4
+        return
+    with pytest.raises(UserError, match=r"model.max_positions = 3 must be at least 4"):
+        encode_corpus(config, corpus, tokenizer)
