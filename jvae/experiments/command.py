@@ -120,6 +120,10 @@ def flag_error(error: Exception) -> str:
     wrong = re.search(r"Did you mean \"(\w+)\" instead of \"(\w+)\"", text)
     if wrong:
         return f"the configuration has no field {wrong[2]!r}: did you mean {wrong[1]!r}?"
+    unlike_any = re.fullmatch(r"['\"]+(\w+)['\"]+", text)
+    if unlike_any:
+        fields = "jvae/experiments/config.py lists them"
+        return f"the configuration has no group or field {unlike_any[1]!r}: {fields}"
     return text or type(error).__name__
 
 
