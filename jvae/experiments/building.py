@@ -50,7 +50,10 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         name: options[name]
         for name in ("layers", "heads", "feed_forward", "norm", "positions", "max_positions")
     }
-    of_layers = ("layers", "delta", "prior_alpha", "prune")
+    expected = options.nvib_delta or 1.0  # pseudo-counts of a token
+    # Never 0, these alphas count as 0 up to a share of that: the source's 0.1 with its delta 0.25.
+    prune_exp = options.nvib_prune or 0.4 * expected
+    of_layers = ("layers", "delta", "prior_alpha")
     encoder_name = "none" if language_model else options.encoder
     of_encoder: dict[str, dict[str, Any]] = {
         "lstm": scales,
@@ -59,6 +62,7 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
             **dropout,
             "pooling": options.pooling,
             **{f"nvib_{name}": options[f"nvib_{name}"] for name in of_layers},
+            "nvib_prune": prune_exp,
             "attention_bias": options.attention_bias,
         },
     }
@@ -73,8 +77,8 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
             "alpha": options.nvib_alpha,
             "kappa": options.nvib_kappa,
             "prior_alpha": options.nvib_prior_alpha,
-            "start": options.nvib_delta or 1.0,
-            "prune": options.nvib_prune,
+            "start": options.nvib_start or expected,
+            "prune": prune_exp if options.nvib_alpha == "exp" else options.nvib_prune,
         },
     }
     family = POSTERIORS[options.posterior](**of_family.get(options.posterior, {}))

@@ -95,7 +95,6 @@ def check(config: ConfigDict) -> None:
             "flow_hidden",
             "nvib_kappa",
             "nvib_prior_alpha",
-            "nvib_prune",
             "layers",
             "heads",
             "max_positions",
@@ -151,7 +150,14 @@ def check(config: ConfigDict) -> None:
             "pretrain_epochs",
         ),
         "evaluation": ("iw_sentences", "iw_tolerance"),
-        "model": ("refine_steps", "feed_forward", "nvib_delta", "nvib_layers"),
+        "model": (
+            "refine_steps",
+            "feed_forward",
+            "nvib_delta",
+            "nvib_start",
+            "nvib_prune",
+            "nvib_layers",
+        ),
         "objective": (
             "kl_delay",
             "gaussian_weight",

@@ -77,8 +77,10 @@ def default_config() -> ConfigDict:
             "nvib_alpha": "relu",  # nvib: how pseudo-counts are made; or exp
             "nvib_kappa": 1,  # nvib: draws of each vector
             "nvib_delta": 1.0,  # nvib: pseudo-counts that the prior expects of each token
+            "nvib_start": 0.0,  # nvib: of each token before training; 0: nvib_delta
             "nvib_prior_alpha": 1.0,  # nvib: of the prior's own vector
-            "nvib_prune": 0.1,  # nvib_alpha "exp", nvib_layers: up to it no vector outside training
+            # nvib, nvib_layers: up to this alpha no vector outside training; 0: with relu none but
+            "nvib_prune": 0.0,  # those of alpha 0; of exp, also in nvib_layers, 0.4 * nvib_delta
             "nvib_layers": 0,  # encoder "transformer": its last blocks attend to an NVIB latent
             "vmf_kappa": 13.0,  # vmf: concentration
             "flow_steps": 2,  # planar, iaf

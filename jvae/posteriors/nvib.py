@@ -124,16 +124,15 @@ def gaussian_kl(q: NVIB) -> Array:
 class NVIBHead(nn.Module):
     """Hidden states `[B, T, H]` -> NVIB posteriors with one component for each token.
 
-    Means and log variances are linear in the state, and so is alpha, or log alpha in the state and
-    its squares.
+    Means and log variances are linear in the state; of alpha see `nvib`.
 
     Attributes:
       latent_size: P.
       alpha: "relu" or "exp", see `nvib`.
       kappa: draws for each component.
       prior_alpha: of row 0, whose mean is 0 and whose variance is 1.
-      prune: with "exp", components up to this alpha are absent outside training; 0 for none. What
-        the KL terms cost then differs from training; with "relu" it does not.
+      prune: components up to this alpha are absent outside training. What the KL terms cost then
+        differs from training, unless nothing but a ReLU's zeros is absent: 0.
       start: all alphas before training.
     """
 
@@ -169,24 +168,23 @@ class NVIBHead(nn.Module):
             1 + jnp.sum(mask, axis=-1, dtype=means.dtype),
             self.kappa,
         )
-        return q if train or self.alpha == "relu" else q.pruned(self.prune)
+        return q if train else q.pruned(self.prune)
 
     def _log_alpha(self, hidden: Array, log_skip: Array | float) -> Array:
-        # All alphas start alike, where the prior expects them: with the source's Xavier kernel half
-        # of the ReLUs would start dead, without a gradient.
-        zeros, start = nn.initializers.zeros, nn.initializers.constant(self.start)
+        # All alphas start alike: with the source's Xavier kernel half of the ReLUs would start
+        # dead, without a gradient. Adam moves every weight alike, whatever H and the start: of
+        # states not scaled down, or added to a small start, a few steps would take all alphas
+        # below 0 at once, and for good.
+        zeros, size = nn.initializers.zeros, hidden.shape[-1]
+        linear = nn.Dense(1, kernel_init=zeros, name="alpha")(hidden / math.sqrt(size))[..., 0]
         if self.alpha == "relu":
-            # Adam moves every weight alike: of states not scaled down, a few steps would take all
-            # alphas below 0 at once, and for good.
-            scaled = hidden / math.sqrt(hidden.shape[-1])
-            alpha = nn.Dense(1, kernel_init=zeros, bias_init=start, name="alpha")(scaled)[..., 0]
-            logs = jnp.log(jnp.where(alpha > 0, alpha, 1))
-            return jnp.where(alpha > 0, jnp.clip(logs, -LIMIT, LIMIT), -jnp.inf)
-        start = nn.initializers.constant(math.log(self.start))
-        logs = nn.Dense(1, kernel_init=zeros, bias_init=start, name="alpha")(hidden)
-        square = jnp.square(hidden)
-        logs += nn.Dense(1, kernel_init=zeros, use_bias=False, name="alpha_quadratic")(square)
-        return jnp.clip(logs[..., 0] + log_skip, -LIMIT, LIMIT)
+            share = 1 + linear
+            logs = math.log(self.start) + jnp.log(jnp.where(share > 0, share, 1))
+            return jnp.where(share > 0, jnp.clip(logs, -LIMIT, LIMIT), -jnp.inf)
+        squares = jnp.square(hidden) / size
+        quadratic = nn.Dense(1, kernel_init=zeros, use_bias=False, name="alpha_quadratic")(squares)
+        logs = math.log(self.start) + linear + quadratic[..., 0] + log_skip
+        return jnp.clip(logs, -LIMIT, LIMIT)
 
 
 def nvib(
@@ -195,18 +193,20 @@ def nvib(
     alpha: str = "relu",
     kappa: int = 1,
     prior_alpha: float = 1.0,
-    prune: float = 0.1,
+    prune: float = 0.0,
     start: float = 1.0,
 ) -> TokenFamily:
     """The nonparametric variational information bottleneck: as many vectors as a sentence needs.
 
     Args:
       latent_size: P.
-      alpha: how the pseudo-counts are made. "relu": `max(0, w'h + b)`, where 0 deletes the vector;
-        "exp": `exp(w'h + v'h^2 + b)`, of the later code.
+      alpha: how the pseudo-counts are made of a state h of H units. "relu":
+        `start max(0, 1 + w'h / sqrt(H) + b)`, where 0 deletes the vector, in training, too; "exp",
+        of the later code: `start exp(w'h / sqrt(H) + v'h^2 / H + b)`, never 0. w, v and b are 0
+        before training.
       kappa: draws for each component.
       prior_alpha: of the prior's component, the prior's own.
-      prune: with "exp", vectors up to this alpha are deleted outside training.
+      prune: vectors up to this alpha are deleted outside training; 0 for none but those of alpha 0.
       start: all alphas before training; at the prior's delta KL_D starts at 0.
 
     Raises:
@@ -218,6 +218,8 @@ def nvib(
     """
     if alpha not in ALPHAS:
         raise UserError(f"nvib's alpha is {alpha!r}: give {' or '.join(ALPHAS)}")
-    if kappa < 1 or min(prior_alpha, prune, start) <= 0:
-        raise UserError("nvib: kappa is at least 1; prior_alpha, prune and start are above 0")
+    if kappa < 1 or min(prior_alpha, start) <= 0 or prune < 0:
+        raise UserError(
+            "nvib: kappa is at least 1, prune at least 0; prior_alpha and start are above 0"
+        )
     return TokenFamily(NVIBHead(latent_size, alpha, kappa, prior_alpha, prune, start))

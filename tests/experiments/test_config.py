@@ -276,7 +276,7 @@ def test_a_language_model_has_no_latent():
         ("objective.dirichlet_schedule", "linear", "needs objective.loss = 'by_name'"),
         ("model.attention_bias", "v2", "known are half, v1, exact"),
         ("model.attention_bias", "v1", "needs model.attention = 'denoising'"),
-        ("model.nvib_prune", 0.0, "above 0"),
+        ("model.nvib_prune", -0.1, "at least 0"),
         ("model.norm", "per", "did you mean 'pre'"),
         ("model.positions", "learnt", "did you mean 'learned'"),
         ("model.pooling", "average", "known are mean, max, first"),
@@ -612,6 +612,11 @@ def test_the_configuration_chooses_bias_and_pruning(monkeypatch):
     parameters(**options, model__encoder="transformer", model__nvib_layers=1)
     # An NVIB layer tells the one above of all alphas.
     assert set(variants) == {"v1"} and set(thresholds) == {0.0, 0.3}
+    # Without a threshold: of what the prior expects, where alpha is never 0.
+    for alpha, expected in (("relu", 0.0), ("exp", pytest.approx(0.1))):
+        thresholds.clear()
+        parameters(**sets, model__layers=1, model__nvib_alpha=alpha, model__nvib_delta=0.25)
+        assert len(set(thresholds)) == 1 and thresholds[0] == expected
 
 
 def test_the_weight_of_the_bag_of_words_is_the_configured_one():

@@ -50,6 +50,15 @@ def test_the_fields_reach_posterior_and_prior(alpha, kappa):
     assert (p.delta, p.prior_alpha, p.kappa) == (0.25, 0.5, kappa)
 
 
+@pytest.mark.parametrize(("start", "expected"), [(0.0, 0.25), (3.0, 3.0)])
+def test_alphas_start_at_delta_or_where_they_are_told_to(start, expected):
+    model = make_model(config_with(model__nvib_delta=0.25, model__nvib_start=start), VOCAB)
+    params = jvae.init(model, BATCH, key=KEY)
+    q = model.infer(params, BATCH, key=KEY, train=False)
+    alphas = np.exp(q.log_alpha[:, 1:])[np.asarray(BATCH.mask)]
+    np.testing.assert_allclose(alphas, expected, rtol=1e-6)
+
+
 ONE_VECTOR = {
     "model.posterior": "diagonal",
     "model.prior": "standard_normal",

@@ -277,9 +277,28 @@ def test_a_fresh_head_has_the_priors_pseudo_counts(alpha):
     assert not np.any(np.isnan(rounded.log_alpha))
 
 
-@pytest.mark.parametrize(("alpha", "kappa"), [("relu", 1), ("relu", 2), ("exp", 1)])
-def test_the_head_deletes_what_it_says_and_padding_moves_nothing(alpha, kappa):
-    family = nvib(latent_size=P, alpha=alpha, kappa=kappa, prior_alpha=0.5, prune=0.3)
+@pytest.mark.parametrize("alpha", ["relu", "exp"])
+def test_a_step_moves_a_share_of_alpha_whatever_the_start(alpha):
+    """Adam's first step down, the same of each weight, of states of size 1."""
+    shares = []
+    for start, width in ((0.1, 16), (10.0, 16), (0.1, 400)):
+        head = nvib(latent_size=P, alpha=alpha, start=start).posterior
+        hidden = jnp.ones((1, 1, width))
+        params = head.init(jax.random.key(1), hidden, jnp.ones((1, 1), bool), train=True)
+        stepped = jax.tree.map(lambda leaf: leaf - 1e-3, params)
+        q = head.apply(stepped, hidden, jnp.ones((1, 1), bool), train=True)
+        shares.append(1 - float(jnp.exp(q.log_alpha[0, 1])) / start)
+    of_widths = {16: 1e-3 * (4 + 1), 400: 1e-3 * (20 + 1)}
+    if alpha == "exp":  # and the squares'
+        of_widths = {width: -np.expm1(-share - 1e-3) for width, share in of_widths.items()}
+    np.testing.assert_allclose(shares, [of_widths[16], of_widths[16], of_widths[400]], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "kappa", "prune"), [("relu", 1, 0.0), ("relu", 2, 0.3), ("exp", 1, 0.3)]
+)
+def test_the_head_deletes_what_it_says_and_padding_moves_nothing(alpha, kappa, prune):
+    family = nvib(latent_size=P, alpha=alpha, kappa=kappa, prior_alpha=0.5, prune=prune, start=0.5)
     params = moved(family)
     wide = jnp.pad(HIDDEN, ((0, 0), (0, 2), (0, 0)), constant_values=50.0)
     by_train = {}
@@ -293,36 +312,36 @@ def test_the_head_deletes_what_it_says_and_padding_moves_nothing(alpha, kappa):
         np.testing.assert_allclose(np.exp(q.log_alpha[:, 0]), 0.5, rtol=1e-6)
     present = {train: np.asarray(q.mean.present) for train, q in by_train.items()}
     assert np.any(THERE & ~present[False])
+    before = np.asarray(by_train[True].log_alpha)
+    # A ReLU deletes in training, too.
+    assert np.any(THERE & ~present[True]) == (alpha == "relu")
+    np.testing.assert_array_equal(present[True], before > -np.inf)
+    np.testing.assert_array_equal(present[False][:, 1:], np.exp(before[:, 1:]) > prune)
     costs = [KL_D(by_train[train], process(kappa=kappa)) for train in (True, False)]
-    assert np.all(costs[0] == costs[1]) == (alpha == "relu")
-    if alpha == "relu":  # deletes in training too, the same vectors
-        jax.tree.map(np.testing.assert_array_equal, by_train[True], by_train[False])
-    else:
-        np.testing.assert_array_equal(present[True], THERE)
-        before = np.asarray(by_train[True].log_alpha)
-        np.testing.assert_array_equal(present[False], before > np.log(0.3))
+    assert np.all(costs[0] == costs[1]) == (prune == 0)
 
 
 def test_pseudo_counts_are_those_of_the_two_formulas():
     """In NumPy, of the head's own parameters; far out they stop at 1e30."""
     for alpha, size in (("relu", 1.0), ("exp", 1.0), ("exp", 1e3), ("relu", 1e35)):
-        family = nvib(latent_size=P, alpha=alpha)
+        family = nvib(latent_size=P, alpha=alpha, start=0.2)
         params = moved(family)
         q = family.posterior.apply(params, size * HIDDEN, MASK, train=True)
         maps = jax.tree.map(partial(np.asarray, dtype=np.float64), params["params"])
         hidden = size * np.asarray(HIDDEN, np.float64)
-        read = hidden / np.sqrt(hidden.shape[-1]) if alpha == "relu" else hidden
+        read = hidden / np.sqrt(H)
         linear = (read @ maps["alpha"]["kernel"] + maps["alpha"]["bias"])[..., 0]
         if alpha == "exp":
-            linear += (np.square(hidden) @ maps["alpha_quadratic"]["kernel"])[..., 0]
+            linear += (np.square(read) @ maps["alpha_quadratic"]["kernel"])[..., 0]
+            linear += np.log(0.2)
             expected = np.exp(np.clip(linear, np.log(1e-30), np.log(1e30)))
         else:
-            expected = np.minimum(np.maximum(linear, 0), 1e30)
+            expected = np.minimum(0.2 * np.maximum(1 + linear, 0), 1e30)
         ours = np.exp(np.asarray(q.log_alpha, np.float64))[:, 1:]
         np.testing.assert_allclose(ours, np.where(MASK, expected, 0), rtol=1e-4)
 
 
 def test_options_are_checked():
-    for options in ({"alpha": "softplus"}, {"kappa": 0}, {"prior_alpha": 0}, {"start": 0}):
+    for options in ({"alpha": "softplus"}, {"kappa": 0}, {"prune": -1}, {"start": 0}):
         with pytest.raises(jvae.UserError, match="nvib"):
             nvib(latent_size=P, **options)
