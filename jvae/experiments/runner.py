@@ -28,6 +28,7 @@ from jvae.experiments import report
 from jvae.experiments.building import make_model
 from jvae.experiments.checks import check
 from jvae.experiments.config import PRECISIONS
+from jvae.experiments.counts import COUNTS, has_counts, read_counts, with_counts
 from jvae.experiments.job import make_job, split_batches
 from jvae.experiments.memory import fit_evaluation, forecast, measured
 from jvae.experiments.pretraining import FOLDER, RECORD, cost, pretrain, with_encoder
@@ -181,8 +182,17 @@ def _run(
         profiler.close()
         log.close()
         checkpoints.close()
-    trained = TrainedRun(own, config, tokenizer, model, best.params, int(best.best_epoch))
-    del best, job
+    params, epoch = best.params, int(best.best_epoch)
+    if has_counts(config):
+        # p(n) learns slowly, and of training, where nothing is pruned.
+        sentences = split_batches(config, data, "train", parallel)
+        counts = read_counts(programs, params, sentences, key=parallel.replicate(jax.random.key(0)))
+        params = with_counts(params, counts)
+        write_atomically(
+            own / COUNTS, json.dumps({"epoch": epoch, "sentences": counts.tolist()}) + "\n"
+        )
+    trained = TrainedRun(own, config, tokenizer, model, params, epoch)
+    del best, params, job
     results = evaluate_run(trained, programs, data, parallel, log.history, console, fitted.iw_chunk)
     say(measured(predicted))
     if scratch:

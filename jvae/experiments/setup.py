@@ -26,10 +26,9 @@ from jvae.experiments.building import make_model, make_optimisers
 from jvae.experiments.checks import check
 from jvae.experiments.checks_sets import check_longest
 from jvae.experiments.config import default_config, difference
+from jvae.experiments.counts import COUNTS, first_counts, has_counts, with_counts
 from jvae.experiments.objective import make_adversary, make_rate_control
 from jvae.objectives import init
-from jvae.posteriors import OF_TOKENS
-from jvae.posteriors.tokens import kept_positions
 from jvae.training import checkpoint
 from jvae.training.logs import write_atomically
 from jvae.training.state import TrainState, create_state
@@ -157,13 +156,8 @@ def initial_state(config: ConfigDict, model: VAE, lengths: np.ndarray | None = N
         )
 
     state: TrainState = jax.jit(create)(config.training.seed)  # one program, not one for each array
-    if lengths is not None and config.model.posterior in OF_TOKENS and config.model.mode == "vae":
-        stride = config.model.vts_stride if config.model.posterior == "vts" else 0.0
-        kept = np.array([kept_positions(n, stride).sum() for n in range(lengths.max() + 1)])
-        numbers = np.bincount(kept[lengths], minlength=len(state.params["prior"]["logits"]))
-        # One more of each number: none is impossible.
-        prior = {"logits": jnp.log((numbers + 1.0) / (numbers + 1).sum())}
-        state = state._replace(params=state.params | {"prior": prior})
+    if lengths is not None and has_counts(config):
+        state = state._replace(params=with_counts(state.params, first_counts(config, lengths)))
     return state
 
 
@@ -272,7 +266,7 @@ class TrainedRun:
       config: as it was trained.
       tokenizer: as it was trained.
       model: pure functions.
-      params: of the best epoch, by validation ELBO.
+      params: of the best epoch, by validation ELBO; p(n) of a prior of sets as counted after it.
       epoch: which that was.
     """
 
@@ -310,4 +304,9 @@ def load_run(workdir: Path) -> TrainedRun:
     state = checkpoint.restore(manager, like, best=True)
     if int(state.best_epoch) == 0:  # stopped in its first epoch
         raise UserError(f"{workdir} has not finished an epoch: the same command continues it")
-    return TrainedRun(workdir, config, tokenizer, model, state.params, int(state.best_epoch))
+    params, epoch = state.params, int(state.best_epoch)
+    if has_counts(config) and (workdir / COUNTS).exists():
+        counted = read_json(workdir / COUNTS)
+        if counted["epoch"] == epoch:  # else the run has gone on, and not yet ended
+            params = with_counts(params, np.array(counted["sentences"]))
+    return TrainedRun(workdir, config, tokenizer, model, params, epoch)

@@ -1,0 +1,54 @@
+"""How many vectors the training sentences have: what a prior of sets takes for p(n)."""
+
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jvae.evaluation.corpus import collect
+from jvae.evaluation.evaluate import Programs, SplitBatches
+from jvae.posteriors import OF_TOKENS
+from jvae.posteriors.tokens import kept_positions
+from jvae.types import Batch, Key, Params
+
+COUNTS = "counts.json"  # of a run directory: the best epoch, and its sentences with n vectors
+
+
+def has_counts(config: ConfigDict) -> bool:
+    """Whether the prior counts vectors."""
+    return config.model.posterior in OF_TOKENS and config.model.mode == "vae"
+
+
+def first_counts(config: ConfigDict, lengths: np.ndarray) -> np.ndarray:
+    """Sentences with n vectors before training, when no alpha is 0; `lengths` `[N]` in tokens."""
+    stride = config.model.vts_stride if config.model.posterior == "vts" else 0.0
+    kept = np.array([kept_positions(n, stride).sum() for n in range(lengths.max() + 1)])
+    return np.bincount(kept[lengths])
+
+
+def read_counts(programs: Programs, params: Params, split: SplitBatches, *, key: Key) -> np.ndarray:
+    """Sentences of a split of which the posterior keeps n vectors outside training.
+
+    Args:
+      programs: of a model with sets.
+      params: its parameters.
+      split: the sentences.
+      key: of draws that are not looked at.
+    """
+
+    def kept(batch: Batch) -> Any:
+        return programs.encode(params, programs.place(batch), key=key).figures["vectors"]
+
+    return np.bincount(collect(kept, split, len(split.split.lengths)).astype(np.int64))
+
+
+def with_counts(params: Params, counts: np.ndarray) -> Params:
+    """The parameters with `p(n)` proportional to `counts[n] + 1`: no number is impossible.
+
+    Args:
+      params: of a model whose prior counts vectors.
+      counts: sentences with n vectors, n = 0, 1, ..
+    """
+    logits = params["prior"]["logits"]
+    numbers = np.pad(counts, (0, len(logits) - len(counts))) + 1.0
+    return params | {"prior": {"logits": np.log(numbers / numbers.sum()).astype(logits.dtype)}}
