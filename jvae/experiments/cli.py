@@ -95,6 +95,17 @@ def _parser() -> argparse.ArgumentParser:
     decoding(quality, "sample")
     quality.set_defaults(max_length=0)
 
+    prune = command(
+        "prune", subcommands.prune, "an NVIB run's vectors kept and reconstruction, by threshold"
+    )
+    prune.add_argument(
+        "thresholds",
+        nargs="+",
+        type=_tolerance,
+        metavar="ALPHA",
+        help="up to it there is no vector; 0: only where alpha is 0",
+    )
+
     sample = command("sample", subcommands.sample, "sentences from the prior")
     sample.add_argument("-n", "--number", type=_positive, default=10)
     decoding(sample, "sample")

@@ -122,7 +122,7 @@ def measure(
     real = real or run.workdir / FOLDER / "real"
     # As the model reads them: cut, with <unk>. Equally many, for variety falls with the number.
     rows = np.random.default_rng(seed).permutation(data.rows["train"])[: len(samples)]
-    text = _as_read(run, data.corpus, "train", rows)
+    text = as_read(run, data.corpus, "train", rows)
     results: dict[str, Any] = {
         "samples": number,
         "empty": number - len(samples),
@@ -147,7 +147,7 @@ def measure(
     test = data.corpus.sentences["test"]
     originals = [test[row] for row in data.rows["test"]]
     back = reconstruct(run, originals, how._replace(strategy=reconstruction), key=key)
-    references = _as_read(run, data.corpus, "test", data.rows["test"])
+    references = as_read(run, data.corpus, "test", data.rows["test"])
     score, signature = bleu(back, references)
     results |= {
         "reconstruction": reconstruction,
@@ -287,7 +287,7 @@ def read_perplexity(language_model: TrainedRun, sentences: list[str], *, key: Ke
     return perplexity(float(nll.sum(dtype=np.float64)), float(split.lengths.sum()))
 
 
-def _as_read(run: TrainedRun, corpus: Corpus, split: str, rows: np.ndarray) -> list[str]:
+def as_read(run: TrainedRun, corpus: Corpus, split: str, rows: np.ndarray) -> list[str]:
     """Sentences as the run's tokenizer gives them back."""
     longest = run.config.data.max_length or None
     encoded = (run.tokenizer.encode(corpus.sentences[split][row]) for row in rows.tolist())

@@ -146,6 +146,20 @@ def quality(arguments: argparse.Namespace) -> None:
     save_results(run.workdir, results, QUALITY)
 
 
+def prune(arguments: argparse.Namespace) -> None:
+    """Prints vectors kept and reconstruction at several thresholds of an NVIB run."""
+    from jvae.experiments.pruning import PRUNING, curve, lines
+    from jvae.experiments.report import save_results
+    from jvae.experiments.setup import encode_corpus, load_data_corpus
+    from jvae.experiments.use import Decoding
+
+    run = _load(arguments)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    points = curve(run, data, arguments.thresholds, Decoding(), key=_key(arguments))
+    _print_all(lines(points))
+    save_results(run.workdir, {"points": points}, PRUNING)
+
+
 def sample(arguments: argparse.Namespace) -> None:
     """Prints sentences from the prior."""
     from jvae.experiments.use import sample_prior

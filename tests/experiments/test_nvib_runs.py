@@ -16,7 +16,14 @@ from jvae.experiments import nvib, nvib_comparison, quality, subcommands, use
 from jvae.experiments.building import make_model
 from jvae.experiments.cli import main
 from jvae.experiments.report import table_rows
-from jvae.experiments.setup import TrainedRun, example_batch, load_data_corpus, make_tokenizer
+from jvae.experiments.setup import (
+    TrainedRun,
+    encode_corpus,
+    example_batch,
+    load_data_corpus,
+    load_run,
+    make_tokenizer,
+)
 from jvae.experiments.use import Decoding, arithmetic, decode, reconstruct, ways
 from jvae.sets import VectorSet
 from tests.experiments.conftest import run_tiny
@@ -161,6 +168,34 @@ def test_a_stopped_run_resumes_to_the_same_numbers(base, method, run, tmp_path):
     config.training.epochs = EPOCHS
     run_tiny(config, tmp_path)
     assert numbers(tmp_path) == numbers(run)
+
+
+def test_the_prior_knows_how_many_vectors_training_sentences_keep(run, method):
+    trained, counted = load_run(run), json.loads((run / "counts.json").read_text())
+    assert counted["epoch"] == trained.epoch
+    data = encode_corpus(trained.config, load_data_corpus(trained.config), trained.tokenizer)
+    lengths = data.splits["train"].lengths
+    assert sum(counted["sentences"]) == len(lengths)
+    if method == "vt":
+        assert counted["sentences"] == np.bincount(lengths).tolist()
+    p = np.exp(trained.params["prior"]["logits"])
+    known = np.array(counted["sentences"]) + 1
+    np.testing.assert_allclose(p[: len(known)] / p[0], known / known[0], rtol=1e-5)
+
+
+def test_a_run_is_pruned_without_training(run, method, compared, capsys):
+    if method == "vt":
+        with pytest.raises(SystemExit):
+            main(["prune", str(run), "0"])
+        assert "has model.posterior = 'vt'" in capsys.readouterr().err
+        return
+    main(["prune", str(run), "0", "1e9"])
+    results = compared[1]["results"]
+    points = json.loads((run / "pruning.json").read_text())["points"]
+    assert points[0]["vectors"] == pytest.approx(results["vectors"])
+    assert points[0]["share"] == pytest.approx(results["vectors_share"])
+    assert points[0]["bleu"] == pytest.approx(results["quality"]["reconstruction_bleu"]["model"])
+    assert points[1]["vectors"] == 0
 
 
 def call(capsys, *arguments) -> list[str]:
