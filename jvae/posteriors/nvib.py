@@ -58,8 +58,8 @@ class NVIB:
 
     @property
     def pooled(self) -> Array:
-        """`[B, P]`: the means, averaged with these weights."""
-        return pooled(self.mean)
+        """`[B, P]`: the tokens' means, averaged by alpha; zero of no vectors."""
+        return pooled(VectorSet(self.means[:, 1:], self.log_alpha[:, 1:]))
 
     @property
     def kept(self) -> Array:

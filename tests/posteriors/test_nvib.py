@@ -206,10 +206,20 @@ def test_kl_terms_are_as_defined_and_zero_at_the_prior(draws, figures):
     assert process(delta=0.0).log_total(jnp.asarray([0.0, 7.0])).tolist() == [0.0, 0.0]
 
 
+def test_a_sentence_is_pooled_without_the_priors_component():
+    """Whose mean is 0, and which outweighs small alphas: the others would shrink."""
+    kept, of_tokens = ALPHA[:3, 1:], np.asarray(MEANS)[:3, 1:]
+    expected = np.einsum("bn,bnp->bp", kept, of_tokens) / kept.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(Q.pooled[:3], expected, rtol=1e-5)
+    np.testing.assert_array_equal(Q.pooled[3], 0)  # no vector
+    small = dataclasses.replace(Q, log_alpha=LOG_ALPHA.at[:, 1:].add(-30.0))
+    np.testing.assert_allclose(small.pooled[:3], expected, rtol=1e-5)
+
+
 def test_rows_have_no_order_and_absent_ones_no_content(draws, figures):
     q, z = Q, jax.tree.map(lambda leaf: leaf[2], draws[0])
     expected, _ = figures(q, z)
-    rows = np.array([3, 4, 0, 5, 1, 2])
+    rows = np.array([0, 4, 3, 5, 1, 2])  # the prior's stays the first
     both = np.concatenate([rows, rows + N])
     moved = dataclasses.replace(
         q, means=MEANS[:, rows], log_vars=LOG_VARS[:, rows], log_alpha=LOG_ALPHA[:, rows]
