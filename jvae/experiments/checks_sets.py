@@ -20,6 +20,7 @@ def check_sets(config: ConfigDict) -> None:
     _check_attention(config)
     _check_sets(config)
     _check_nvib_layers(config)
+    _check_weights(config)
 
 
 def check_longest(config: ConfigDict, longest: int) -> None:
@@ -143,3 +144,14 @@ def _check_nvib_layers(config: ConfigDict) -> None:
             f"{name} needs objective.gradient = 'plain', not {objective.gradient!r}: it would "
             "leave out its layers' KL terms"
         )
+
+
+def _check_weights(config: ConfigDict) -> None:
+    objective = config.objective
+    for field in ("gaussian_weight", "dirichlet_weight"):
+        named = config.model.mode != "vae" or objective.loss == "by_name"
+        if objective[field] != 1 and not named:  # without a KL nothing is weighed
+            raise UserError(
+                f"objective.{field} = {objective[field]} needs objective.loss = 'by_name', not "
+                f"{objective.loss!r}: other losses give the KL one weight, objective.kl_end"
+            )

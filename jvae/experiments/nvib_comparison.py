@@ -4,8 +4,10 @@
 
 Each method and seed is a run of its own below the run directory, which the same command resumes
 or, once it is finished, reads; then `jvae quality` measures it. One language model of the training
-text judges all of them. The base is `jvae.experiments.nvib`; its weights are everybody's. The
-default trains ten methods, each for some minutes on two cores, much of them compilation.
+text judges all of them. The base is `jvae.experiments.nvib`; its weights are everybody's,
+though not of the same: a nat of VT's vector i weighs 2e-3, of NVIB's `2e-3 n w_i`, w_i its share of
+all alphas, of which the prior's row, whose KL is 0, takes its own. The default trains ten methods,
+each for some minutes on two cores, much of them compilation.
 
 Henderson and Fehr (2023), A VAE for Transformers with Nonparametric Variational Information
 Bottleneck: the report says of three of its claims whether they hold on this corpus.

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from jvae.decoders import transformer_decoder
+from jvae.encoders import transformer_encoder
 from jvae.generation import beam_search
+from jvae.posteriors import nvib
 from jvae.sets import VectorSet
 from jvae.types import UNK, Batch
 from tests.conftest import LATENT, VOCAB, make_batch
@@ -84,6 +86,32 @@ def test_neither_lengths_nor_positions_compile_anew(z):
     assert len({tuple(batch.lengths.tolist()) for batch in batches}) == 3
     for batch in batches:
         run(batch)
+
+
+def test_nor_do_they_from_nvib_through_denoising_attention():
+    chex.clear_trace_counter()
+    encoder = transformer_encoder(**SIZES, family=nvib(latent_size=LATENT))
+    of_encoder = encoder.init(KEY, BATCH)
+
+    def mixture(batch):
+        return encoder.apply(of_encoder, batch, key=KEY, train=False).mean
+
+    decoder, params = make(jax.eval_shape(mixture, BATCH), attention="denoising")
+
+    @jax.jit
+    @partial(chex.assert_max_traces, n=1)
+    def run(batch: Batch):
+        z = mixture(batch)
+        of_text = decoder.log_prob(params, z, batch, key=None, train=False)
+        _, logits = decoder.step(params, decoder.start(params, z, T), batch.inputs[:, 0])
+        return of_text, logits, z.count
+
+    batches = [make_batch(B, T, seed=seed) for seed in range(3)]
+    for batch in batches:
+        of_text, logits, count = run(batch)
+        assert np.all(np.isfinite(of_text)) and np.all(np.isfinite(logits))
+        np.testing.assert_array_equal(count, batch.lengths + 1)
+    assert len({tuple(batch.lengths.tolist()) for batch in batches}) == 3
 
 
 def products(jaxpr) -> list[tuple[int, ...]]:

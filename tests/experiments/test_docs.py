@@ -168,8 +168,8 @@ def test_the_example_of_sets_runs_and_does_not_see_what_is_absent():
     names: dict = {}
     exec(compile(re.search(r"```python\n(.*?)```", SETS, flags=re.S)[1], "sets.md", "exec"), names)
     assert names["output"].shape == (2, 5, 64)
-    module, params, memory = (names[name] for name in ("CrossAttention", "params", "memory"))
-    apply = jax.jit(module().apply)
+    attention, params, memory = (names[name] for name in ("attention", "params", "memory"))
+    apply = jax.jit(attention.apply)
 
     def output(row):  # with one vector of the first set changed
         vectors = np.array(memory.vectors)

@@ -12,6 +12,7 @@ from jvae.errors import UserError
 from jvae.experiments import nvib
 from jvae.experiments.building import make_model, make_schedules
 from jvae.experiments.checks import check
+from jvae.experiments.config import default_config
 from jvae.experiments.job import score
 from jvae.experiments.setup import encode_corpus, example_batch, initial_state, make_tokenizer
 from tests.conftest import VOCAB, make_batch
@@ -114,6 +115,19 @@ def test_the_weights_by_name_follow_the_schedule():
         assert found["kl_weight"] == pytest.approx(weight)
         assert found["gaussian_weight"] == pytest.approx(0.125 * weight)
         assert found["dirichlet_weight"] == pytest.approx(3 * weight)
+
+
+@pytest.mark.parametrize("field", ["gaussian_weight", "dirichlet_weight"])
+def test_weights_by_name_need_the_loss_that_reads_them(field):
+    config = default_config()
+    config.objective[field] = 0.5
+    config.objective.loss = "by_name"
+    check(config)
+    config.objective.loss = "elbo"
+    with pytest.raises(UserError, match=rf"objective.{field} = 0.5 needs objective.loss = 'by_n"):
+        check(config)
+    config.model.mode = "ae"  # has no KL to weigh: a baseline takes over what it does not read
+    check(config)
 
 
 def test_an_epoch_is_judged_by_the_last_weights_of_its_terms():
