@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jvae
+from jvae import posteriors
 from jvae.data import Corpus
 from jvae.errors import UserError
 from jvae.experiments import nvib
@@ -15,6 +16,7 @@ from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
 from jvae.experiments.job import score
 from jvae.experiments.setup import encode_corpus, example_batch, initial_state, make_tokenizer
+from jvae.posteriors import POSTERIORS
 from tests.conftest import VOCAB, make_batch
 
 KEY = jax.random.key(3)
@@ -51,13 +53,20 @@ def test_the_fields_reach_posterior_and_prior(alpha, kappa):
     assert (p.delta, p.prior_alpha, p.kappa) == (0.25, 0.5, kappa)
 
 
-@pytest.mark.parametrize(("start", "expected"), [(0.0, 0.25), (3.0, 3.0)])
-def test_alphas_start_at_delta_or_where_they_are_told_to(start, expected):
-    model = make_model(config_with(model__nvib_delta=0.25, model__nvib_start=start), VOCAB)
-    params = jvae.init(model, BATCH, key=KEY)
-    q = model.infer(params, BATCH, key=KEY, train=False)
-    alphas = np.exp(q.log_alpha[:, 1:])[np.asarray(BATCH.mask)]
-    np.testing.assert_allclose(alphas, expected, rtol=1e-6)
+def test_what_is_left_out_follows_from_delta(monkeypatch):
+    """The start, and the threshold of alphas that are never 0."""
+    found = {}
+    plain = posteriors.nvib(latent_size=4)
+    monkeypatch.setitem(POSTERIORS, "nvib", lambda **options: found.update(options) or plain)
+    for fields, expected in (
+        ({}, {"start": 0.25, "prune": 0.0}),
+        ({"start": 3.0, "prune": 0.01}, {"start": 3.0, "prune": 0.01}),
+        ({"alpha": "exp"}, {"start": 0.25, "prune": pytest.approx(0.1)}),
+        ({"alpha": "exp", "delta": 0.0}, {"start": 1.0, "prune": 0.4}),
+    ):
+        given = {"delta": 0.25} | fields
+        make_model(config_with(**{f"model__nvib_{k}": v for k, v in given.items()}), VOCAB)
+        assert {name: found[name] for name in expected} == expected
 
 
 ONE_VECTOR = {
