@@ -31,8 +31,8 @@ class TokenFamily:
     Attributes:
       posterior: `(hidden [B, T, H], mask [B, T], *, train) -> distribution`, mask True of real
         tokens; a function, or a Flax module with parameters of its own, which the encoder takes in.
-        The distribution has `sample(keys [B])` and `log_prob(z)`, `mean`, a set, `pooled`, a
-        vector `[B, P]` of the sentence, and `kept` `[B]`, how many vectors the sentence has.
+        The distribution has `sample(keys [B])` and `log_prob(z)`, `mean`, a set, and `kept` `[B]`,
+        how many vectors the sentence has.
     """
 
     posterior: Callable[..., Any]

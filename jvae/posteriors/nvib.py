@@ -12,7 +12,6 @@ from jvae.errors import UserError
 from jvae.posteriors.family import TokenFamily
 from jvae.posteriors.tokens import (
     linear,
-    pooled,
     standard_normal_kl,
     vectors_log_prob,
     where_present,
@@ -55,11 +54,6 @@ class NVIB:
     def mean(self) -> VectorSet:
         """The mixture of Gaussians with weights `E[pi] = alpha / sum alpha`."""
         return VectorSet(self.means, log_normalised(self.log_alpha), self.log_vars)
-
-    @property
-    def pooled(self) -> Array:
-        """`[B, P]`: the means, averaged with these weights."""
-        return pooled(self.mean)
 
     @property
     def kept(self) -> Array:
