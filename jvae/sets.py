@@ -34,6 +34,15 @@ class VectorSet(NamedTuple):
         """`[B]`: vectors that are there, float."""
         return jnp.sum(self.present, axis=-1, dtype=self.vectors.dtype)
 
+    @property
+    def pooled(self) -> Array:
+        """`sum_i weight_i vectors_i / sum_i weight_i`, `[B, P]`; zero of no vectors."""
+        largest = jnp.max(self.log_weights, axis=-1, keepdims=True)
+        weights = jnp.exp(self.log_weights - jnp.where(largest == -jnp.inf, 0, largest))
+        vectors = jnp.where(self.present[..., None], self.vectors, 0)
+        total = jnp.einsum("...k,...kp->...p", weights, vectors)
+        return total / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1)
+
 
 def widened(some: VectorSet, size: int) -> VectorSet:
     """The same sets with absent rows added until there are `size`, as NumPy arrays."""

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import jvae
-from jvae.evaluation.corpus import collect
+from jvae.evaluation.corpus import collect, prior_samples
 from jvae.generation import aligned, union
 from jvae.objectives import ELBOTerms, negative_elbo_by_name
 from jvae.posteriors.nvib import NVIB
 from jvae.posteriors.tokens import TokenDelta, TokenGaussian
+from jvae.priors import dirichlet_process
 from jvae.sets import VectorSet, widened
 from jvae.types import Batch
 
@@ -47,6 +48,16 @@ def test_vectors_kept_are_those_of_the_sentence_and_not_the_priors():
     log_weights = jnp.array([[0, 0, -np.inf, 0], [0] + [-np.inf] * 3])
     for q in (TokenGaussian(rows, rows, log_weights), TokenDelta(rows, log_weights)):
         assert q.kept.tolist() == [3, 1]
+
+
+def test_prior_samples_follow_from_the_sentences_numbers():
+    model = jvae.VAE(None, None, dirichlet_process(latent_size=2, max_count=3), 2)
+    params = {"prior": {"logits": jnp.zeros(4)}}
+    draw = jax.jit(lambda index: prior_samples(model, params, index, key=jax.random.key(0)))
+    whole, some = draw(np.arange(9)), draw(np.array([7, 2]))
+    for ours, theirs in zip(jax.tree.leaves(some), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(ours, theirs[jnp.array([7, 2])], rtol=1e-6)
+    assert len(set(whole.count.tolist())) > 1
 
 
 def test_a_split_collects_sets_of_batches_of_different_widths():

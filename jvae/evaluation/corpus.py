@@ -1,7 +1,8 @@
 """Per-sentence terms of a whole split, in the corpus' order."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +17,16 @@ from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
 
-class Encoded(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Encoded:
     """What the encoder says; leading axis B, or N for a split.
 
     Attributes:
       kl: `[N, L]` per dimension, or `[N, 1]` where it does not factorise or is estimated.
-      mean: `[N, L]`, of the posterior; of a set of vectors their weighted mean.
-      log_var: `[N, L]`; `[N, 0]` of a set.
-      z: `[N, L]`, the sample, or a set of vectors.
-      centre: what stands for the posterior where nothing shall be random: the mean, or a set.
+      mean: `[N, L]`, see `moments`.
+      log_var: `[N, L]`, see `moments`.
+      z: `[N, L]`, the sample, or a set of vectors; None of a split where it is not kept.
       surrogate: by name, `[N]`, what training takes in place of the KL, and adds to it; often
         nothing.
       figures: by name, `[N]`, what is told of sets, "vectors", and of the encoder's own latents;
@@ -35,27 +37,20 @@ class Encoded(NamedTuple):
     mean: Array
     log_var: Array
     z: Any
-    centre: Any
     surrogate: dict[str, Array]
     figures: dict[str, Array]
 
 
-class PosteriorTerms(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PosteriorTerms(Encoded):
     """What one sample of z per sentence tells.
 
     Attributes:
       rec: `[N]`, `-log p(x | z)`, nats per sentence.
-      kl, mean, log_var, z, centre, surrogate, figures: see `Encoded`.
     """
 
     rec: Array
-    kl: Array
-    mean: Array
-    log_var: Array
-    z: Any
-    centre: Any
-    surrogate: dict[str, Array]
-    figures: dict[str, Array]
 
     @property
     def by_name(self) -> dict[str, float]:
@@ -64,19 +59,26 @@ class PosteriorTerms(NamedTuple):
         return {name: float(np.mean(value, dtype=np.float64)) for name, value in named.items()}
 
 
+def moments(q: Any) -> tuple[Array, Array]:
+    """A posterior's mean and log variance, `[B, L]`; of sets their pooled mean and `[B, 0]`."""
+    mean = q.mean
+    if isinstance(mean, VectorSet):
+        return q.pooled, jnp.zeros((len(mean.vectors), 0))
+    return mean, q.log_var
+
+
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     """The posterior and one sample of it; no dropout."""
     found = model.inference(params, batch, key=key, train=False)
-    q = found.posterior
+    q, figures = found.posterior, found.figures
     z, log_q = draw(q, latent_keys(key, batch))
     one = jax.tree.map(lambda draws: draws[None], (z, log_q))
     p, rows = model.prior.distribution(params), batch.tokens.shape[0]
     surrogate = SURROGATE_KL.get((type(q), type(p)), lambda q, p: {})(q, p) | found.terms
-    kl, centre = kl_divergence(q, p, *one)[0].reshape(rows, -1), q.mean
-    if isinstance(centre, VectorSet):
-        figures = found.figures | {"vectors": q.kept}
-        return Encoded(kl, q.pooled, jnp.zeros((rows, 0)), z, centre, surrogate, figures)
-    return Encoded(kl, centre, q.log_var, z, centre, surrogate, found.figures)
+    if isinstance(z, VectorSet):
+        figures = figures | {"vectors": q.kept}
+    kl = kl_divergence(q, p, *one)[0].reshape(rows, -1)
+    return Encoded(kl, *moments(q), z, surrogate, figures)
 
 
 def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key) -> Array:
@@ -85,10 +87,17 @@ def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key
     return -model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=False)
 
 
-def prior_samples(model: VAE, params: Params, num_sentences: int, *, key: Key) -> Any:
-    """`[N, L]`, or sets: for each sentence a z from the prior, which says nothing about it."""
+def prior_samples(model: VAE, params: Params, index: Array, *, key: Key) -> Any:
+    """`[B, L]`, or sets: for each sentence a z from the prior, which says nothing about it.
+
+    Args:
+      model: the VAE.
+      params: its parameters.
+      index: `[B]`, the sentences' numbers, from which alone, and the key, their draws follow.
+      key: of all draws.
+    """
     prior = model.prior.distribution(params)
-    keys = example_keys(stream(key, Stream.PRIOR), jnp.arange(num_sentences))
+    keys = example_keys(stream(key, Stream.PRIOR), index)
     of_one = jax.vmap(lambda k: prior.sample(k[None]))(keys)
     return jax.tree.map(lambda draws: draws[:, 0], of_one)
 
@@ -115,13 +124,14 @@ def log_weights(
     ).T
 
 
-def samples_per_chunk(memory_bytes: int, batch_size: int, vocab_size: int) -> int:
+def samples_per_chunk(memory_bytes: int, batch_size: int, vocab_size: int, states: int = 0) -> int:
     """How many samples of z a budget allows to decode at once, at least 1.
 
     The largest arrays of `importance_weights` are `[chunk, B, V]` float32: the logits, their
-    exponentials, and one more that the compiler may keep.
+    exponentials, and one more that the compiler may keep. Or, before there are logits, the `states`
+    floats that a decoder holds at once of a sentence and sample, where it reads all tokens at once.
     """
-    return max(1, int(memory_bytes / (3 * 4 * batch_size * vocab_size)))
+    return max(1, int(memory_bytes / (4 * batch_size * max(3 * vocab_size, states))))
 
 
 def collect(terms: Callable[[Batch], Any], batches: Iterable[Batch], num_sentences: int) -> Any:
@@ -146,7 +156,8 @@ def collect(terms: Callable[[Batch], Any], batches: Iterable[Batch], num_sentenc
             widest = max(value.vectors.shape[1] for value in values)
             return jax.tree.map(joined, *(widened(value, widest) for value in values))
         result = np.zeros((num_sentences, *values[0].shape[1:]), values[0].dtype)
-        result[np.concatenate(rows)] = np.concatenate(values)
+        for row, value in zip(rows, values, strict=True):
+            result[row] = value
         return result
 
     return jax.tree.map(joined, *parts, is_leaf=lambda part: isinstance(part, VectorSet))

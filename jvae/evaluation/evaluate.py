@@ -33,7 +33,6 @@ from jvae.evaluation.diagnostics import (
 from jvae.evaluation.samples import K_CURVE, block_size, draw_until, remaining_change
 from jvae.evaluation.verdict import Figures, verdict
 from jvae.random import Stream, stream
-from jvae.sets import VectorSet
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
@@ -86,6 +85,7 @@ class Programs(NamedTuple):
       model: the VAE.
       encode: `(params, batch, *, key) -> Encoded`.
       decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program wherever z is from.
+      draw: `(params, index [B], *, key) -> z [B, L]`, from the prior.
       compile: what makes a function fast.
       place: puts a tree of `[B, ..]` NumPy arrays on the devices.
     """
@@ -93,18 +93,30 @@ class Programs(NamedTuple):
     model: VAE
     encode: Callable[..., Encoded]
     decode: Callable[..., Array]
+    draw: Callable[..., Any]
     compile: Callable[..., Any]
     place: Callable[[Any], Any]
 
     def posterior(
-        self, params: Params, split: Iterable[Batch], num_sentences: int, key: Key
+        self,
+        params: Params,
+        split: Iterable[Batch],
+        num_sentences: int,
+        key: Key,
+        *,
+        keep_z: bool = True,
     ) -> PosteriorTerms:
-        """Reconstruction and KL of a split, from one sample of the posterior each."""
+        """Reconstruction and KL of a split, from one sample of the posterior each.
+
+        `keep_z` False leaves the samples out: a split's sets are large.
+        """
 
         def terms(batch: Batch) -> PosteriorTerms:
             batch = self.place(batch)
             encoded = self.encode(params, batch, key=key)
-            return PosteriorTerms(self.decode(params, encoded.z, batch, key=key), *encoded)
+            rec = self.decode(params, encoded.z, batch, key=key)
+            kept = encoded if keep_z else dataclasses.replace(encoded, z=None)
+            return PosteriorTerms(**vars(kept), rec=rec)
 
         return collect(terms, split, num_sentences)
 
@@ -114,16 +126,19 @@ class Programs(NamedTuple):
         return self.compile(weights)
 
     def reconstruction(
-        self, params: Params, z: Any, split: Iterable[Batch], key: Key
+        self,
+        params: Params,
+        latents: Callable[[Batch], Any],
+        split: Iterable[Batch],
+        num_sentences: int,
+        key: Key,
     ) -> np.ndarray:
-        """`-log p(x | z)` of a split, given `z` `[N, L]`, or sets, by sentence: `[N]`, nats."""
-        z = jax.tree.map(np.asarray, z)
+        """`-log p(x | z)` of a split by sentence, `[N]`, nats; `latents`: batch -> its z."""
 
         def terms(batch: Batch) -> Array:
-            own = jax.tree.map(lambda leaf: leaf[batch.index], z)
-            return self.decode(params, *self.place((own, batch)), key=key)
+            return self.decode(params, *self.place((latents(batch), batch)), key=key)
 
-        return collect(terms, split, len(jax.tree.leaves(z)[0]))
+        return collect(terms, split, num_sentences)
 
 
 def make_programs(
@@ -136,6 +151,7 @@ def make_programs(
         model=model,
         encode=compile(partial(encode, model)),
         decode=compile(partial(reconstruction, model)),
+        draw=compile(partial(prior_samples, model)),
         compile=compile,
         place=place,
     )
@@ -192,7 +208,7 @@ def training_figures(
     if not has_mi:
         del figures["mi"]
     figures |= terms.by_name
-    if isinstance(terms.z, VectorSet):  # a set has no units
+    if "vectors" in terms.figures:  # a set has no units
         del figures["au"]
     elif terms.mean.shape[1] > 0:
         figures["au"] = active_units(terms.mean)[0]
@@ -240,8 +256,11 @@ def evaluate(
     gap = np.zeros(total)
     if latent_size > 0:
         partners = other_sentences(total, seed=settings.seed)
-        others = jax.tree.map(lambda leaf: leaf[partners], terms.z)
-        shuffled = programs.reconstruction(params, others, split, key)
+
+        def others(batch: Batch) -> Any:
+            return jax.tree.map(lambda leaf: leaf[partners[batch.index]], terms.z)
+
+        shuffled = programs.reconstruction(params, others, split, total, key)
         gap = shuffled - terms.rec
         results |= {
             "shuffled_rec": float(shuffled.mean(dtype=np.float64)),
@@ -250,7 +269,7 @@ def evaluate(
         results |= terms.by_name
         if "vectors" in results:  # of all sentences' tokens, `</s>` counted
             results["vectors_share"] = results["vectors"] * total / tokens
-        if not isinstance(terms.z, VectorSet):
+        else:
             count, variances = active_units(terms.mean)
             results |= {"au": count, "mean_variance_per_dim": variances.tolist()}
     if family.point:
@@ -272,8 +291,9 @@ def evaluate(
     if latent_size == 0:
         return results, terms
 
+    # The draws of one batch at a time: a split's sets are large.
     from_prior = programs.reconstruction(
-        params, prior_samples(model, params, total, key=key), split, key
+        params, lambda batch: programs.draw(params, batch.index, key=key), split, total, key
     )
     results["prior_rec"] = float(from_prior.mean(dtype=np.float64))
     if not family.has_mi:

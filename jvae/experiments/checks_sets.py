@@ -116,6 +116,11 @@ def _check_sets(config: ConfigDict) -> None:
                 f"objective.{field} = {objective[field]!r} does not go with {name}: it aims at "
                 "nats of the KL, and what NVIB trains with in its place is none"
             )
+    if (model.mode, objective.loss, objective.bound) == ("vae", "elbo", "elbo"):
+        raise UserError(
+            f"objective.loss = 'elbo' does not go with {name}: training has other terms than the "
+            "bound, by which it would choose its best epoch; take 'by_name', which weighs these"
+        )
 
 
 def _check_nvib_layers(config: ConfigDict) -> None:

@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         "--path",
         choices=("linear", "spherical"),
         default="linear",
-        help="of one vector; sets of vectors have one way of their own, whatever is said here",
+        help="of one vector; sets of vectors have one way of their own: leave it out",
     )
     decoding(interpolate, "greedy")
 

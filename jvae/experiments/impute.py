@@ -12,6 +12,7 @@ from jvae.data import Tokenizer
 from jvae.errors import UserError
 from jvae.evaluation import corpus
 from jvae.experiments.building import most_tokens
+from jvae.experiments.memory import decoder_states
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import Filled, fill_blanks
 from jvae.posteriors import OF_TOKENS
@@ -120,7 +121,8 @@ def _impute(run: TrainedRun, pieces: list[str], width: int, search: Search, key:
     best[1:][blank] = UNK  # also where the vocabulary has an entry for the sign of a blank
     size = search.draws * search.beam_size
     memory = run.config.evaluation.memory_mb * 2**20
-    chunk = corpus.samples_per_chunk(memory, size, run.tokenizer.vocab_size)
+    states = decoder_states(run.config, width)
+    chunk = corpus.samples_per_chunk(memory, size, run.tokenizer.vocab_size, states)
     chunk = min(chunk, search.num_samples)
     propose, weigh = _programs(run.model, search.beam_size, search.num_samples, chunk)
 

@@ -118,9 +118,9 @@ def make_job(
 
     def validate(state: TrainState) -> dict[str, Any]:
         # The same noise at every epoch: epochs differ by their parameters only.
-        terms = programs.posterior(
-            state.params, valid, len(valid.split.lengths), stream(key, Stream.EVALUATION)
-        )
+        noise, sentences = stream(key, Stream.EVALUATION), len(valid.split.lengths)
+        # Only the estimate of MI looks at the samples.
+        terms = programs.posterior(state.params, valid, sentences, noise, keep_z=has_mi)
         return training_figures(terms, config.evaluation.mi_batch_size, has_mi=has_mi)
 
     def reset_optimisers(state: TrainState) -> TrainState:

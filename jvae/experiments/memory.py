@@ -84,7 +84,9 @@ def fit_evaluation(
     if budget:  # what the parameters leave of it
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
         memory_bytes = min(memory_bytes, max(0, budget - held))
-    largest = min(block, samples_per_chunk(memory_bytes, options.iw_batch_size, vocab_size))
+    states = decoder_states(config, data.buckets.widths[-1])
+    largest = samples_per_chunk(memory_bytes, options.iw_batch_size, vocab_size, states)
+    largest = min(block, largest)
     _, chunk, memory = fit(
         lambda chunk: compiled(programs.importance(block, chunk), few, np.int32(0)),
         [largest >> halvings for halvings in range(largest.bit_length())],
@@ -94,6 +96,21 @@ def fit_evaluation(
     )
     needs[f"importance weights, {chunk} samples at once"] = memory
     return FittedEvaluation(chunk, needs)
+
+
+def decoder_states(config: ConfigDict, tokens: int) -> int:
+    """Floats that a Transformer decoder holds at once of a sentence and a sample of z; else 0.
+
+    Of one block: four arrays of its width, and both sides of its wide layer or the attention's
+    weights; keys, values and vectors of a set.
+    """
+    model = config.model
+    if model.decoder != "transformer":
+        return 0
+    vectors = (tokens + 1) * (model.nvib_kappa if model.posterior == "nvib" else 1)
+    wide = max(model.feed_forward or 4 * model.hidden_size, model.heads * vectors)
+    of_set = vectors * (model.hidden_size + model.latent_size)
+    return int(2 * tokens * (wide + 2 * model.hidden_size) + 2 * of_set)
 
 
 def forecast(

@@ -280,9 +280,12 @@ def read_perplexity(language_model: TrainedRun, sentences: list[str], *, key: Ke
     batches = SplitBatches(
         split, choose_buckets(split.lengths, data.max_buckets).widths, BATCH_SIZE
     )
-    no_latent = np.zeros((count, 0), np.float32)
     nll = make_programs(language_model.model).reconstruction(
-        language_model.params, no_latent, batches, key
+        language_model.params,
+        lambda batch: np.zeros((len(batch.index), 0), np.float32),
+        batches,
+        count,
+        key,
     )
     return perplexity(float(nll.sum(dtype=np.float64)), float(split.lengths.sum()))
 

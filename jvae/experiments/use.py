@@ -12,7 +12,6 @@ from jvae.data import encode_split
 from jvae.data.batching import choose_buckets
 from jvae.errors import UserError
 from jvae.evaluation import corpus
-from jvae.evaluation.corpus import Encoded
 from jvae.evaluation.evaluate import SplitBatches
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import (
@@ -77,41 +76,77 @@ def _decoder(decoder: Decoder, how: Decoding) -> Callable[[Params, Array, Key], 
     return jax.jit(strategies[how.strategy])
 
 
+class Code(NamedTuple):
+    """What stands for N sentences.
+
+    Attributes:
+      mean, log_var: of the posterior, see `jvae.evaluation.corpus.moments`.
+      centre: what is decoded where nothing shall be random: the mean, or a set.
+    """
+
+    mean: Array
+    log_var: Array
+    centre: Any
+
+
+class Latents(NamedTuple):
+    """N latent values that are made some at a time: sets of many sentences are large.
+
+    Attributes:
+      number: N.
+      at: number of one -> `[n, L]`, or n sets: it and those that follow, at least `BATCH_SIZE` or
+        all.
+    """
+
+    number: int
+    at: Callable[[int], Any]
+
+
 @lru_cache(maxsize=32)
-def _encoder(model: VAE) -> Callable[..., Encoded]:
-    def encode(params: Params, batch: Batch, *, key: Key) -> Encoded:
+def _encoder(model: VAE) -> Callable[..., Code]:
+    def encode(params: Params, batch: Batch, *, key: Key) -> Code:
         if model.refine is not None:  # its noise reaches the mean: equal sentences stay equal
             batch = batch._replace(index=jnp.zeros_like(batch.index))
-        return corpus.encode(model, params, batch, key=key)
+        q = model.infer(params, batch, key=key, train=False)
+        return Code(*corpus.moments(q), q.mean)
 
     return jax.jit(encode)
 
 
+@lru_cache(maxsize=32)
+def _drawer(model: VAE) -> Callable[..., Any]:
+    return jax.jit(partial(corpus.prior_samples, model))
+
+
 def decode(run: TrainedRun, z: Any, how: Decoding, *, key: Key) -> list[str]:
-    """`z` `[N, L]`, or N sets -> N sentences, some at a time so that one program serves all."""
+    """`z` `[N, L]`, or N sets, or `Latents` -> N sentences; one program serves all."""
     decoder, params = _decoder(run.model.decoder, how), run.params["decoder"]
+    if not isinstance(z, Latents):
+        held = jax.tree.map(np.asarray, z)
+        z = Latents(num_rows(z), lambda start: jax.tree.map(lambda leaf: leaf[start:], held))
     sentences: list[str] = []
 
-    def filled(leaf: Any, start: int) -> Array:
-        rows = np.asarray(leaf[start : start + BATCH_SIZE], np.float32)
+    def filled(leaf: Any) -> Array:
+        rows = np.asarray(leaf[:BATCH_SIZE], np.float32)
         return jnp.asarray(np.pad(rows, [(0, BATCH_SIZE - len(rows))] + [(0, 0)] * (rows.ndim - 1)))
 
-    for start in range(0, num_rows(z), BATCH_SIZE):
-        some = jax.tree.map(partial(filled, start=start), z)
+    for start in range(0, z.number, BATCH_SIZE):
+        some = jax.tree.map(filled, z.at(start))
         generated = decoder(params, some, stream(key, Stream.GENERATION, start))
-        tokens = np.asarray(generated.tokens)[: num_rows(z) - start]
+        tokens = np.asarray(generated.tokens)[: z.number - start]
         sentences += [run.tokenizer.decode(row.tolist()) for row in tokens]
     return sentences
 
 
 def sample_prior(run: TrainedRun, number: int, how: Decoding, *, key: Key) -> list[str]:
     """`z ~ p(z)`, then a sentence each."""
-    z = corpus.prior_samples(run.model, run.params, number, key=key)
+    draw = partial(_drawer(run.model), run.params, key=key)
+    z = Latents(number, lambda start: draw(np.arange(start, start + BATCH_SIZE)))
     return decode(run, z, how, key=key)
 
 
-def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Encoded:
-    """Posterior means, variances and one sample for each sentence, in their order.
+def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Code:
+    """Posterior means and variances of each sentence, in their order.
 
     Raises:
       UserError: there is no latent, or no sentence.
@@ -159,14 +194,7 @@ def interpolate(
       path: "linear" or "spherical". Sets of vectors with weights have one way, `union`, and those
         without `aligned`.
     """
-    return decode(run, between(run, first, second, steps, key=key, path=path), how, key=key)
-
-
-def between(
-    run: TrainedRun, first: str, second: str, steps: int, *, key: Key, path: str = "linear"
-) -> Any:
-    """The latent values along the way of `interpolate`."""
-    return ways(run, [first], [second], steps, key=key, path=path)
+    return decode(run, ways(run, [first], [second], steps, key=key, path=path), how, key=key)
 
 
 def ways(
@@ -177,8 +205,8 @@ def ways(
     *,
     key: Key,
     path: str = "linear",
-) -> Any:
-    """The latent values along N ways, one after the other: `[N * steps, L]`, or sets.
+) -> Latents:
+    """The `N * steps` latent values along N ways, one after the other.
 
     Args:
       run: trained.
@@ -191,13 +219,29 @@ def ways(
     centre = encode(run, [*starts, *ends], key=key).centre
     way: Callable[..., Any] = {"linear": linear, "spherical": spherical}[path]
     if isinstance(centre, VectorSet):
+        if path != "linear":
+            raise UserError(
+                f"{run.workdir} encodes into sets of vectors, which have no {path} path: between "
+                "them there is one way; leave --path out"
+            )
         way = union if run.config.model.attention == "denoising" else aligned
+    way, number = partial(way, steps=steps), len(starts)
     first, second = (
-        jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), centre)
-        for rows in (slice(len(starts)), slice(len(starts), None))
+        jax.tree.map(lambda leaf, rows=rows: leaf[rows], centre)
+        for rows in (slice(number), slice(number, None))
     )
-    points = jax.vmap(partial(way, steps=steps))(first, second)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), points)
+    jax.eval_shape(jax.vmap(way), first, second)  # too few steps are refused now, not when decoded
+
+    def at(start: int) -> Any:
+        some = slice(start // steps, (start + BATCH_SIZE - 1) // steps + 1)
+        ends = (jax.tree.map(lambda leaf: leaf[some], end) for end in (first, second))
+
+        def points(leaf: Array) -> np.ndarray:
+            return np.asarray(leaf).reshape(-1, *leaf.shape[2:])[start % steps :]
+
+        return jax.tree.map(points, jax.vmap(way)(*ends))
+
+    return Latents(number * steps, at)
 
 
 def arithmetic(

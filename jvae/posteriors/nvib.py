@@ -12,7 +12,6 @@ from jvae.errors import UserError
 from jvae.posteriors.family import TokenFamily
 from jvae.posteriors.tokens import (
     linear,
-    pooled,
     standard_normal_kl,
     vectors_log_prob,
     where_present,
@@ -59,7 +58,7 @@ class NVIB:
     @property
     def pooled(self) -> Array:
         """`[B, P]`: the tokens' means, averaged by alpha; zero of no vectors."""
-        return pooled(VectorSet(self.means[:, 1:], self.log_alpha[:, 1:]))
+        return VectorSet(self.means[:, 1:], self.log_alpha[:, 1:]).pooled
 
     @property
     def kept(self) -> Array:

@@ -38,7 +38,7 @@ class TokenGaussian(NamedTuple):
     @property
     def pooled(self) -> Array:
         """`[B, P]`: the average of the means."""
-        return pooled(self.mean)
+        return self.mean.pooled
 
     @property
     def kept(self) -> Array:
@@ -75,8 +75,8 @@ class TokenDelta(NamedTuple):
 
     @property
     def pooled(self) -> Array:
-        """`[B, P]`: the average of the vectors."""
-        return pooled(self.mean)
+        """`[B, P]`: the average of the means."""
+        return self.mean.pooled
 
     @property
     def kept(self) -> Array:
@@ -99,14 +99,6 @@ POINTS.add(TokenDelta)
 def where_present(log_weights: Array, rows: Array) -> Array:
     """`rows` `[..., K, P]`, zero where absent."""
     return jnp.where((log_weights != -jnp.inf)[..., None], rows, 0)
-
-
-def pooled(some: VectorSet) -> Array:
-    """`sum_i w_i vectors_i / sum_i w_i`, `[B, P]`; zero of no vectors."""
-    largest = jnp.max(some.log_weights, axis=-1, keepdims=True)
-    weights = jnp.exp(some.log_weights - jnp.where(largest == -jnp.inf, 0, largest))
-    total = jnp.einsum("...k,...kp->...p", weights, where_present(some.log_weights, some.vectors))
-    return total / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1)
 
 
 def vectors_log_prob(z: VectorSet, means: Array, log_vars: Array, log_weights: Array) -> Array:

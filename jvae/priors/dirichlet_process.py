@@ -64,31 +64,31 @@ class DirichletProcess:
         return log_count_prob(self.logits, n) + of_weights + of_vectors
 
 
-def dirichlet_kl(q: NVIB, p: DirichletProcess) -> Array:
+def dirichlet_kl(q: NVIB, log_b: Array) -> Array:
     """`KL_D = 1/n KL(Dir(a/k0, ..) || Dir(b/k0, ..))`, `a = sum alpha`, `k0 = kappa n`: `[B]`.
 
-    Of the total alone: how it is spread costs nothing. n counts dropped vectors, too, and b is of
-    the `n - 1` tokens.
+    Of the total alone: how it is spread costs nothing. n counts dropped vectors, too, and b `[B]`
+    is of the `n - 1` tokens.
 
     References:
       Henderson and Fehr (2023), as their code has it.
     """
     log_a = jax.nn.logsumexp(q.log_alpha, axis=-1)
-    return symmetric_dirichlet_kl(log_a, p.log_total(q.rows - 1), q.kappa * q.rows) / q.rows
+    return symmetric_dirichlet_kl(log_a, log_b, q.kappa * q.rows) / q.rows
 
 
-def mixture_kl(q: NVIB, p: DirichletProcess) -> dict[str, Array]:
-    """The source's two terms by name, in nats of a sentence, `[B]`."""
+def mixture_kl(q: NVIB, log_b: Array) -> dict[str, Array]:
+    """The source's two terms by name, in nats of a sentence, `[B]`; b: see `dirichlet_kl`."""
     return {
         "gaussian": q.rows * q.means.shape[-1] * gaussian_kl(q),
-        "dirichlet": q.rows * dirichlet_kl(q, p),
+        "dirichlet": q.rows * dirichlet_kl(q, log_b),
     }
 
 
 def _surrogate(q: NVIB, p: DirichletProcess) -> dict[str, Array]:
     """The same, and `-log p(n)` of the vectors kept."""
     length = -log_count_prob(p.logits, count_present(q.log_alpha) - 1)
-    return mixture_kl(q, p) | {"length": length}
+    return mixture_kl(q, p.log_total(q.rows - 1)) | {"length": length}
 
 
 SURROGATE_KL[NVIB, DirichletProcess] = _surrogate

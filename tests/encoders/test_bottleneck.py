@@ -295,7 +295,8 @@ def test_evaluation_tells_of_the_layers():
         )
     tell = jax.jit(partial(encode, model, key=KEY))
     encoded = jax.tree.map(np.asarray, tell(params, BATCH))
-    figures = training_figures(PosteriorTerms(np.ones(3), *encoded), 2, has_mi=False)
+    terms = PosteriorTerms(**vars(encoded) | {"z": None}, rec=np.ones(3))
+    figures = training_figures(terms, 2, has_mi=False)
     assert figures["kl_gaussian_layers"] > 0 and figures["kl_dirichlet_layers"] > 0
     # All alphas are 1: every vector is kept; the prior's counts as none.
     kept = [figures[name] for name in ("vectors", "vectors_layer_1", "vectors_layer_2")]

@@ -349,6 +349,7 @@ SETS = {
     "posterior": "nvib",
     "prior": "dirichlet_process",
 }
+TOKENS = SETS | {"posterior": "vt", "prior": "normal_set"}
 
 
 @pytest.mark.parametrize(
@@ -377,9 +378,9 @@ SETS = {
         ({**SETS, "decoder": "cnn"}, "needs model.decoder = 'transformer', not 'cnn'"),
         ({**SETS, "prior": "standard_normal"}, "needs model.prior = 'dirichlet_process'"),
         ({**SETS, "mode": "ae"}, "in mode 'ae' nothing would teach it"),
-        ({**SETS, "posterior": "vts", "prior": "normal_set", "mode": "ae"}, "no such posterior"),
-        ({**SETS, "posterior_map": "batch_norm"}, "its bound holds for"),
-        ({**SETS, "refine_steps": 20}, "needs model.posterior = 'diagonal'"),
+        ({**TOKENS, "posterior": "vts", "mode": "ae"}, "no such posterior"),
+        ({**TOKENS, "posterior_map": "batch_norm"}, "its bound holds for"),
+        ({**TOKENS, "refine_steps": 20}, "needs model.posterior = 'diagonal'"),
     ],
 )
 def test_a_combination_without_sense_is_refused(fields, says):
@@ -457,10 +458,14 @@ def test_what_needs_one_vector_is_refused_with_sets(field, says):
     config = default_config()
     config.model.update(SETS)
     config.model.attention = "denoising"
+    config.objective.loss = "by_name"
     check(config)
     config.objective[field] = 2.0
     with pytest.raises(UserError, match=rf"objective.{field} = 2.0 needs {says}"):
         check(config)
+
+
+IWAE = {"objective.loss": "elbo", "objective.bound": "iwae", "objective.num_samples": 2}
 
 
 @pytest.mark.parametrize(
@@ -468,18 +473,12 @@ def test_what_needs_one_vector_is_refused_with_sets(field, says):
     [
         ({"training.pretrain_epochs": 2}, "has the prior of one vector, not of sets"),
         ({"objective.gradient": "stl"}, "needs objective.gradient = 'plain', not 'stl'"),
-        (
-            {
-                "objective.bound": "iwae",
-                "objective.num_samples": 2,
-                "objective.gradient": "dreg",
-            },
-            "needs objective.gradient = 'plain', not 'dreg'",
-        ),
+        (IWAE | {"objective.gradient": "dreg"}, "needs objective.gradient = 'plain', not 'dreg'"),
+        ({"objective.loss": "elbo"}, "by which it would choose its best epoch; take 'by_name'"),
         ({"objective.loss": "free_bits", "objective.free_bits_mode": "total"}, "nats of the KL"),
         ({"objective.loss": "free_bits"}, "a KL that is a sum over dimensions"),
         ({"objective.loss": "capacity"}, "objective.loss = 'capacity' does not go with"),
-        ({"objective.rate_control": "minimum_rate"}, "nats of the KL"),
+        ({"objective.loss": "elbo", "objective.rate_control": "minimum_rate"}, "nats of the KL"),
         ({"model.denoise": "drop"}, "how many vectors damaged sentences have"),
         ({"training.aggressive": True}, "does not go with training.aggressive"),
         ({"model.skip": True}, "needs model.decoder = 'lstm'"),
@@ -488,11 +487,19 @@ def test_what_needs_one_vector_is_refused_with_sets(field, says):
 def test_what_cannot_train_sets_is_refused(fields, says):
     config = default_config()
     config.model.update(SETS)
-    config.objective.kl_schedule = "constant"
+    config.objective.update({"kl_schedule": "constant", "loss": "by_name"})
     check(config)
     config.update_from_flattened_dict(fields)
     with pytest.raises(UserError, match=says):
         check(config)
+
+
+def test_sets_may_train_by_the_importance_weighted_bound():
+    config = default_config()
+    config.model.update(SETS)
+    config.objective.kl_schedule = "constant"
+    config.update_from_flattened_dict(IWAE)
+    check(config)
 
 
 def test_learned_positions_must_reach_the_longest_sentence():
@@ -507,7 +514,7 @@ def test_learned_positions_must_reach_the_longest_sentence():
 
 def test_an_autoencoder_may_have_a_vector_for_each_token():
     config = default_config()
-    config.model.update(SETS | {"posterior": "vt", "prior": "normal_set", "mode": "ae"})
+    config.model.update(TOKENS | {"mode": "ae"})
     check(config)
 
 

@@ -52,8 +52,7 @@ def test_numbers_that_a_family_does_not_define_are_absent():
     for prior in ("mixture", "vamp"):
         assert of(prior=prior, prior_components=2).has_mi
         assert not of(prior=prior, prior_components=2).analytic_kl
-    terms = PosteriorTerms(*(np.ones((4, 2)) for _ in range(6)), {}, {})
-    terms = terms._replace(rec=np.ones(4))
+    terms = PosteriorTerms(*(np.ones((4, 2)) for _ in range(4)), {}, {}, rec=np.ones(4))
     assert "mi" not in training_figures(terms, 4, has_mi=False)
     assert "mi" in training_figures(terms, 4)
     rows = {"sentences": 4, "latent_size": 2, "au": 1, "shuffled_rec": 1.0, "kl": 2.0}

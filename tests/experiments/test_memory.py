@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from jvae.errors import UserError
+from jvae.evaluation.corpus import prior_samples
 from jvae.evaluation.evaluate import EvaluationSettings, evaluate, make_programs
 from jvae.experiments.job import split_batches
 from jvae.experiments.memory import fit_evaluation
 from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
+from jvae.random import Stream, stream
 from jvae.training.parallel import MODES
 
 # The gradient of a softmax with 320 MB of logits, in a process that holds some 200 MB.
@@ -95,6 +97,14 @@ def test_a_budget_takes_fewer_samples_at_once_with_the_same_numbers(setting):
         split, key = split_batches(run.config, data, "test", parallel), jax.random.key(0)
         results.append(evaluate(programs, run.params, split, key=key, settings=settings)[0])
     np.testing.assert_allclose(results[1]["iw_nll"], results[0]["iw_nll"], rtol=1e-6)
+    # Draws from the prior are made batch by batch: the same as all at once.
+    key = stream(key, Stream.EVALUATION)
+    numbers = np.arange(results[0]["sentences"])
+    whole = np.asarray(prior_samples(run.model, run.params, numbers, key=key))
+    rec = programs.reconstruction(
+        run.params, lambda batch: whole[batch.index], split, len(whole), key
+    )
+    np.testing.assert_allclose(results[0]["prior_rec"], rec.mean(), rtol=1e-6)
 
 
 def test_a_budget_that_not_one_sample_keeps_to_is_refused(setting):

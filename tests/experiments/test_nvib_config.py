@@ -1,8 +1,9 @@
-"""From the fields of NVIB to model, schedules and score."""
+"""From the fields of NVIB to model, schedules and score, and the model's steps."""
 
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +18,10 @@ from jvae.experiments.config import default_config
 from jvae.experiments.job import score
 from jvae.experiments.setup import encode_corpus, example_batch, initial_state, make_tokenizer
 from jvae.posteriors import POSTERIORS
+from jvae.objectives import negative_elbo_by_name
+from jvae.types import BOS, EOS
 from tests.conftest import VOCAB, make_batch
+from tests.training.setting import WIDTH, assert_close, make_problem
 
 KEY = jax.random.key(3)
 TINY = {"latent_size": 4, "embed_size": 4, "hidden_size": 4, "feed_forward": 4}
@@ -153,6 +157,55 @@ def test_an_epoch_is_judged_by_the_last_weights_of_its_terms():
     config.update_from_flattened_dict(ONE_VECTOR)
     check(config)
     assert score(config, one_vector) == pytest.approx(-7 - 0.5 * 0.25 * 100)
+
+
+def with_dropped(model):
+    """Parameters that are not fresh; their bias lets the ReLU delete most vectors."""
+    rng = np.random.default_rng(4)
+    params = jax.tree.map(
+        lambda s: jnp.asarray(rng.uniform(-0.8, 0.8, s.shape), s.dtype), shapes_of(model)
+    )
+    params["encoder"]["posterior"]["alpha"]["bias"] = jnp.full(1, -1.0)
+    return params
+
+
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
+    """The second sentence is `</s>` alone."""
+    model = make_model(config_with(), VOCAB, dtype)
+    params = with_dropped(model)
+    tokens = BATCH.tokens.at[1].set(0).at[1, :2].set(jnp.asarray([BOS, EOS]))
+    batch = BATCH._replace(tokens=tokens, lengths=BATCH.lengths.at[1].set(1))
+
+    @partial(jax.grad, has_aux=True)
+    def gradient(params):
+        terms = jvae.elbo(model, params, batch, key=KEY, train=True)
+        losses = negative_elbo_by_name(terms, {"dirichlet_weight": 2.0}, batch.weight)
+        return jnp.mean(losses), (losses, terms.kl, terms.posterior.log_alpha)
+
+    grad, (losses, kl, log_alpha) = jax.jit(gradient)(params)
+    for leaf in jax.tree.leaves((grad, losses, kl)):
+        assert np.all(np.isfinite(leaf))
+    assert np.any(grad["encoder"]["posterior"]["alpha"]["kernel"] != 0)
+    kept = np.asarray(log_alpha[:, 1:] != -jnp.inf)
+    assert np.any(kept) and np.any(batch.mask & ~kept) and not np.any(kept[1])
+
+
+def test_four_devices_give_the_numbers_of_one():
+    """Each sentence's sets are drawn by its number, wherever it lies."""
+
+    def initialise(vocab_size):
+        model = make_model(config_with(data__max_length=WIDTH), vocab_size)
+        return model, with_dropped(model)
+
+    options = {"inner": None, "buckets": 1, "loss": negative_elbo_by_name, "initialise": initialise}
+    one, four = (
+        make_problem(mode, devices, aggressive=False, **options)
+        for mode, devices in (("jit", 1), ("pmap", 4))
+    )
+    after = [problem.run(problem.state, range(2)) for problem in (one, four)]
+    assert_close(after[1].params, after[0].params, rtol=1e-4, atol=2e-5)
+    assert_close(after[1].totals, after[0].totals, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("posterior", "counts"), [("vt", {3: 2, 5: 1}), ("vts", {2: 2, 3: 1})])

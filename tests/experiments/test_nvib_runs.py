@@ -3,6 +3,7 @@
 import json
 import math
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -12,6 +13,7 @@ from rich.console import Console
 
 import jvae
 from jvae.errors import UserError
+from jvae.evaluation.corpus import prior_samples
 from jvae.experiments import nvib, nvib_comparison, quality, subcommands, use
 from jvae.experiments.building import make_model
 from jvae.experiments.cli import main
@@ -44,13 +46,35 @@ def base(train):
     return config
 
 
-def test_a_way_between_two_sets_begins_and_ends_with_their_reconstructions(base, tmp_path):
+@pytest.fixture(scope="module")
+def untrained(base):
     config = nvib_comparison.configure(base, "vt", 0)
     tokenizer = make_tokenizer(config, load_data_corpus(config))
     model = make_model(config, tokenizer.vocab_size)
     params = jax.jit(partial(jvae.init, model))(example_batch(), key=jax.random.key(3))
     params = jax.tree.map(lambda leaf: 2 * leaf, params)  # so that sentences differ
-    untrained = TrainedRun(tmp_path, config, tokenizer, model, params, 0)
+    return TrainedRun(Path("untrained"), config, tokenizer, model, params, 0)
+
+
+def test_prior_samples_are_drawn_some_at_a_time(untrained, monkeypatch):
+    monkeypatch.setattr(use, "decode", lambda run, z, how, *, key: z)
+    monkeypatch.setattr(use, "BATCH_SIZE", 4)
+    key = jax.random.key(2)
+    z = use.sample_prior(untrained, 6, Decoding(), key=key)
+    whole = jax.jit(partial(prior_samples, untrained.model))(
+        untrained.params, np.arange(6), key=key
+    )
+    assert z.number == 6
+    for start, rows in ((0, 4), (4, 2)):
+        part = z.at(start)
+        assert len(part.vectors) == 4
+        np.testing.assert_allclose(
+            part.vectors[:rows], whole.vectors[start : start + rows], rtol=1e-6
+        )
+        np.testing.assert_array_equal(part.count[:rows], whole.count[start : start + rows])
+
+
+def test_a_way_between_two_sets_begins_and_ends_with_their_reconstructions(untrained, monkeypatch):
     some = [
         "the cat sees a small dog",
         "a bird hears",
@@ -62,8 +86,20 @@ def test_a_way_between_two_sets_begins_and_ends_with_their_reconstructions(base,
     back = reconstruct(untrained, some, how, key=key)
     assert [sentences[row] for row in (0, 3, 2, 5)] == back
     assert len(set(back)) == 4  # else any way might do
+    with pytest.raises(UserError, match="sets of vectors, which have no spherical path: .* leave"):
+        ways(untrained, some[:1], some[1:2], 3, key=key, path="spherical")
     with pytest.raises(UserError, match="sets of vectors, which have no difference"):
         arithmetic(untrained, (some[0], some[1]), some[2], how, key=key)
+    way = ways(untrained, some[:2], some[2:], 3, key=key)
+    whole = way.at(0)
+    monkeypatch.setattr(use, "BATCH_SIZE", 2)
+    for start in range(way.number):
+        part = jax.tree.map(lambda leaf: leaf[:2], way.at(start))
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            part,
+            jax.tree.map(lambda leaf, at=start: leaf[at : at + 2], whole),
+        )
 
 
 def test_what_is_written_of_sets_is_their_pooled_mean_alone(monkeypatch, capsys, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jvae.errors import UserError
-from jvae.experiments import quality
+from jvae.experiments import quality, use
 from jvae.experiments.cli import main
 from jvae.experiments.setup import (
     CONFIG,
@@ -19,7 +19,7 @@ from jvae.experiments.setup import (
     load_data_corpus,
     load_run,
 )
-from jvae.experiments.use import between, ways
+from jvae.experiments.use import ways
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,15 @@ def test_the_command(run, corpus, capsys):
 def test_many_ways_at_once_are_each_way_alone(run, monkeypatch):
     starts, ends = ["the cat sees a dog", "a bird"], ["a small dog", "the big big cat likes a dog"]
     key, pairs = jax.random.key(2), list(zip(starts, ends, strict=True))
-    together = ways(run, starts, ends, 5, key=key)
-    alone = np.concatenate([between(run, *pair, 5, key=key) for pair in pairs])
-    np.testing.assert_allclose(together, alone, atol=1e-6)
+    z = ways(run, starts, ends, 5, key=key)
+    together = z.at(0)
+    alone = [ways(run, [start], [end], 5, key=key).at(0) for start, end in pairs]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
+    monkeypatch.setattr(use, "BATCH_SIZE", 4)
+    some = [z.at(start)[:4] for start in range(0, z.number, 4)]
+    np.testing.assert_array_equal(np.concatenate(some), together)
+    with pytest.raises(UserError, match="0 interpolation steps"):
+        ways(run, starts, ends, 0, key=key)
 
     # Decoded by hand: the first way is smooth, the second stands still, and nothing lies on it.
     first = ["a"] * 6 + ["a b"] * 5

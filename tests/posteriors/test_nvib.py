@@ -81,7 +81,7 @@ def figures():
     def run(q, z):
         def total(q):
             terms = SURROGATE_KL[NVIB, DirichletProcess](q, process())
-            mixture = q.pooled, jnp.sum(jnp.exp(q.mean.log_weights) * COST, axis=-1)
+            mixture = q.mean.pooled, jnp.sum(jnp.exp(q.mean.log_weights) * COST, axis=-1)
             values = q.log_prob(z), process().log_prob(z), terms, mixture
             return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(values)), values
 
@@ -201,7 +201,7 @@ def test_kl_terms_are_as_defined_and_zero_at_the_prior(draws, figures):
     # At the prior; whatever the weights, if their total is prior_alpha + delta (n - 1).
     zero = jnp.zeros_like(MEANS)
     np.testing.assert_array_equal(gaussian_kl(dataclasses.replace(Q, means=zero, log_vars=zero)), 0)
-    np.testing.assert_allclose(KL_D(Q, process(prior_alpha=1.5, delta=1.5))[0], 0, atol=1e-6)
+    np.testing.assert_allclose(KL_D(Q, jnp.log(1.5 * Q.rows))[0], 0, atol=1e-6)
     # Without delta it does not ask how long the sentence is.
     assert process(delta=0.0).log_total(jnp.asarray([0.0, 7.0])).tolist() == [0.0, 0.0]
 
@@ -277,7 +277,7 @@ def test_a_fresh_head_has_the_priors_pseudo_counts(alpha):
     q = head.apply(params, HIDDEN, MASK, train=True)
     np.testing.assert_array_equal(np.exp(q.log_alpha), THERE)
     np.testing.assert_array_equal(q.rows, LENGTHS + 1)
-    np.testing.assert_allclose(KL_D(q, process(delta=1.0)), 0, atol=1e-6)
+    np.testing.assert_allclose(KL_D(q, process(delta=1.0).log_total(LENGTHS)), 0, atol=1e-6)
     assert np.all(np.asarray(q.means)[:, 0] == 0) and np.all(np.asarray(q.log_vars)[:, 0] == 0)
     # In bfloat16 the states alone are rounded.
     rounded = head.apply(
@@ -328,7 +328,8 @@ def test_the_head_deletes_what_it_says_and_padding_moves_nothing(alpha, kappa, p
     assert np.any(THERE & ~present[True]) == (alpha == "relu")
     np.testing.assert_array_equal(present[True], before > -np.inf)
     np.testing.assert_array_equal(present[False][:, 1:], np.exp(before[:, 1:]) > prune)
-    costs = [KL_D(by_train[train], process(kappa=kappa)) for train in (True, False)]
+    log_b = process(kappa=kappa).log_total(LENGTHS)
+    costs = [KL_D(by_train[train], log_b) for train in (True, False)]
     assert np.all(costs[0] == costs[1]) == (prune == 0)
 
 

@@ -91,7 +91,7 @@ def test_a_point_set_is_its_means_and_has_no_density():
     q = made(vt(latent_size=P, point=True))
     np.testing.assert_array_equal(q.means, Q.means)  # the same head, without its variances
     np.testing.assert_array_equal(q.sample(KEYS).vectors, q.means)
-    np.testing.assert_array_equal(q.pooled, Q.pooled)
+    np.testing.assert_array_equal(q.mean.pooled, Q.mean.pooled)
     assert TokenDelta in POINTS
     assert np.all(np.asarray(ANALYTIC_KL[TokenDelta, NormalSet](q, NormalSet(LOGITS, P))) == 0)
     with pytest.raises(TypeError, match="no KL, no ELBO and no importance weights"):
@@ -100,9 +100,9 @@ def test_a_point_set_is_its_means_and_has_no_density():
 
 def test_the_pooled_vector_is_the_average_of_the_means():
     expected = [np.asarray(Q.means)[b, :n].mean(axis=0) for b, n in enumerate([5, 3, 1])]
-    np.testing.assert_allclose(Q.pooled, expected, rtol=1e-5)
+    np.testing.assert_allclose(Q.mean.pooled, expected, rtol=1e-5)
     nothing = made(vt(latent_size=P), mask=jnp.zeros((B, T), bool))
-    assert np.all(np.asarray(nothing.pooled) == 0)
+    assert np.all(np.asarray(nothing.mean.pooled) == 0)
     assert np.all(np.asarray(nothing.log_prob(nothing.sample(KEYS))) == 0)
 
 

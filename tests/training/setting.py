@@ -1,5 +1,6 @@
 """A training problem small enough for every test."""
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -93,11 +94,13 @@ def _make_problem(
     kl_weight: Schedule = KL_WEIGHT,
     rate_control: RateControl | None = None,
     adversary: Adversary | None = None,
+    initialise: Callable[..., tuple[jvae.VAE, Any]] = make_initialised,
+    buckets: int = 2,
     **model_options,
 ) -> Problem:
     tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=vocab_size)
-    model, params = make_initialised(vocab_size, **model_options)
-    widths = choose_buckets(lengths, 2).widths
+    model, params = initialise(vocab_size, **model_options)
+    widths = choose_buckets(lengths, buckets).widths
     parallel = MODES[mode](jax.local_devices()[:num_devices], vocab_shards)
     shards = parallel.row_shards
     host_plan = epoch_plan(lengths, widths, BATCH, seed=0, epoch=0, num_devices=shards)
