@@ -27,6 +27,7 @@ from jvae.evaluation.diagnostics import (
     k_curve,
     mi_batch,
     mi_corpus,
+    mmd_squared,
     perplexity,
     standard_error,
 )
@@ -242,6 +243,7 @@ def evaluate(
         partners = other_sentences(total, seed=settings.seed)
         others = jax.tree.map(lambda leaf: leaf[partners], terms.z)
         shuffled = programs.reconstruction(params, others, split, key)
+        prior_z = prior_samples(model, params, total, key=key)
         gap = shuffled - terms.rec
         results |= {
             "shuffled_rec": float(shuffled.mean(dtype=np.float64)),
@@ -253,6 +255,8 @@ def evaluate(
         if not isinstance(terms.z, VectorSet):
             count, variances = active_units(terms.mean)
             results |= {"au": count, "mean_variance_per_dim": variances.tolist()}
+            if total > 1:
+                results["mmd"] = mmd_squared(terms.z, prior_z)._asdict()
     if family.point:
         return results, terms
 
@@ -272,9 +276,7 @@ def evaluate(
     if latent_size == 0:
         return results, terms
 
-    from_prior = programs.reconstruction(
-        params, prior_samples(model, params, total, key=key), split, key
-    )
+    from_prior = programs.reconstruction(params, prior_z, split, key)
     results["prior_rec"] = float(from_prior.mean(dtype=np.float64))
     if not family.has_mi:
         return results, terms  # and without it no verdict
