@@ -83,7 +83,8 @@ PAPERS = sorted((Path(__file__).parents[2] / "experiments/configs/papers").glob(
 OF_BASE = {
     "model": "latent_size embed_size hidden_size dropout_in dropout_out init_scale",
     "objective": "",
-    "training": "epochs batch_size optimiser learning_rate clip_norm patience warm_epochs",
+    "training": "epochs batch_size optimiser learning_rate inner_learning_rate clip_norm "
+    "patience warm_epochs",
     "evaluation": "iw_samples",
 }
 
