@@ -173,17 +173,18 @@ def mmd_squared(z: ArrayLike, draws: ArrayLike, *, chunk: int = 512) -> Discrepa
     x, y = _double(z), _double(draws)
     number, size = x.shape
 
-    def similarity(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-        squared = np.sum(some**2, axis=1)[:, None] + np.sum(others**2, axis=1)
-        return inverse_multiquadric(squared - 2 * some @ others.T, size).sum(axis=1)
+    def similarity(squared: np.ndarray) -> np.ndarray:
+        return np.asarray(inverse_multiquadric(squared, size))
 
-    of_row = (
-        2 * inverse_multiquadric(np.sum((x - y) ** 2, axis=1), size) - 2
-    )  # less each with i = j
+    def of_rows(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+        squared = np.sum(some**2, axis=1)[:, None] + np.sum(others**2, axis=1)
+        return similarity(squared - 2 * some @ others.T).sum(axis=1)
+
+    of_row = 2 * similarity(np.sum((x - y) ** 2, axis=1)) - 2  # less the pairs i = j, counted below
     for start in range(0, number, chunk):
         rows = slice(start, start + chunk)
-        of_row[rows] += similarity(x[rows], x) + similarity(y[rows], y)
-        of_row[rows] -= similarity(x[rows], y) + similarity(y[rows], x)
+        of_row[rows] += of_rows(x[rows], x) + of_rows(y[rows], y)
+        of_row[rows] -= of_rows(x[rows], y) + of_rows(y[rows], x)
     of_row /= number - 1
     return Discrepancy(float(of_row.mean()), 2 * standard_error(of_row))
 
