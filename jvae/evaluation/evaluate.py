@@ -27,6 +27,7 @@ from jvae.evaluation.diagnostics import (
     k_curve,
     mi_batch,
     mi_corpus,
+    mmd_squared,
     perplexity,
     standard_error,
 )
@@ -272,6 +273,9 @@ def evaluate(
         else:
             count, variances = active_units(terms.mean)
             results |= {"au": count, "mean_variance_per_dim": variances.tolist()}
+            if total > 1:
+                prior_z = prior_samples(model, params, np.arange(total), key=key)
+                results["mmd"] = mmd_squared(terms.z, prior_z)._asdict()
     if family.point:
         return results, terms
 

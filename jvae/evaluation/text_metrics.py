@@ -32,8 +32,8 @@ def distinct_n(sentences: Sequence[str], n: int) -> float:
 def self_bleu(sentences: Sequence[str], *, max_order: int = 4) -> float:
     """Mean BLEU of each sentence with all others as its references; 100 if all are equal.
 
-    `100 BP exp(mean_n log p_n)`, n up to `max_order`; an order without a match counts as
-    `0.1 / n-grams`, a sentence without a known word as 0.
+    `100 BP exp(mean_n log p_n)`, n up to `max_order`, or to the sentence's length if that is less;
+    an order without a match counts as `0.1 / n-grams`, a sentence without a known word as 0.
 
     Args:
       sentences: N, at least 2; it grows with N.
@@ -52,27 +52,31 @@ def self_bleu(sentences: Sequence[str], *, max_order: int = 4) -> float:
     lengths = Counter(map(len, split))
     total = 0.0
     for row, words in enumerate(split):
-        logs = 0.0
-        for order, largest in zip(counts, most, strict=True):
+        longest = min(max_order, len(words))
+        logs = 0.0 if words else -math.inf
+        for order, largest in zip(counts[:longest], most, strict=False):
             own = order[row]
             # The references are all sentences but this one, which may be the one with the most.
             matches = sum(
                 count if count < largest[gram][0] else largest[gram][1]
                 for gram, count in own.items()
             )
-            logs += math.log((matches or _SMOOTHING) / max(own.total(), 1))
+            logs += math.log((matches or _SMOOTHING) / own.total())
             if order is counts[0] and not matches:
                 logs = -math.inf
                 break
         others = (length for length, held in lengths.items() if held > (length == len(words)))
         nearest = min(others, key=lambda length: (abs(length - len(words)), length))
         brevity = min(0.0, 1 - nearest / len(words)) if words else 0.0
-        total += math.exp(brevity + logs / max_order)
+        total += math.exp(brevity + logs / max(longest, 1))
     return 100 * total / len(split)
 
 
 def bleu(sentences: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
     """Corpus BLEU of sentences with one reference each, in percent, and sacrebleu's signature.
+
+    n-grams of up to 4 words, or as many as the longest of the sentences has: where none has 4,
+    BLEU-4 would be 0 whatever they say. All other corpora have plain BLEU.
 
     Args:
       sentences: N.
@@ -80,7 +84,7 @@ def bleu(sentences: Sequence[str], references: Sequence[str]) -> tuple[float, st
 
     Source: Papineni et al. 2002, as in Post 2018.
     """
-    metric = BLEU(tokenize="none", force=True)
+    metric = BLEU(tokenize="none", force=True, effective_order=True)
     score = metric.corpus_score(list(sentences), [list(references)]).score
     return score, str(metric.get_signature())
 

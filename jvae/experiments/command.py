@@ -141,6 +141,9 @@ def _run(text_files: bool, text_limits: Mapping[str, int], act: Act | None, pref
             for field, value in text_limits.items():
                 if f"data.{field}" not in given and not _config_files(sys.argv):
                     config.data[field] = value
+            if text_limits:
+                shown = ", ".join(f"data.{field}={config.data[field]}" for field in text_limits)
+                print(f"limits of own text: {shown} (0: none; --config.data.FIELD=VALUE)")
     workdir = flags.FLAGS.workdir or f"runs/{prefix}{config.data.name}"
     guarded(lambda: (act or run)(config, Path(workdir), Console()))
 

@@ -7,21 +7,25 @@ Each method and seed is a run of its own below the run directory, which the same
 or, once it is finished, reads; methods with the same pretraining share it. A language model (the
 same decoder without a latent) and an autoencoder are always trained too: every number stands
 between them. The default is the quick chitchat recipe; `--config.training.max_batches=0
---config.data.max_length=0` for the whole corpus.
+--config.data.max_length=0` for the whole corpus. Own sentences have up to 50 tokens and 10,000
+words. Of a base (`--config=FILE`) data, sizes and training budget are taken, and none of its
+remedies; a field given beside it (`--config.model.word_dropout=0.3`) is every method's that does
+not set it itself.
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
 from jvae.errors import UserError
-from jvae.experiments import chitchat
+from jvae.experiments import chitchat, text
 from jvae.experiments.command import main as command_line
-from jvae.experiments.methods import METHODS, choose, configure
+from jvae.experiments.methods import METHODS, choose, configure, replaced
 
 DEFAULT = ["vae", "anneal", "cyclical", "aggressive"]
 
@@ -32,9 +36,22 @@ def get_config() -> ConfigDict:
 
 
 def compare(
-    base: ConfigDict, methods: list[str], seeds: list[int], workdir: Path, console: Console
+    base: ConfigDict,
+    methods: list[str],
+    seeds: list[int],
+    workdir: Path,
+    console: Console,
+    given: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Trains and evaluates every method with every seed, and writes the report.
+
+    Args:
+      base: data, sizes and training budget of all.
+      methods: of `METHODS`.
+      seeds: one run of each method for each.
+      workdir: of all runs.
+      console: where it shows.
+      given: fields whose value in the base is every method's that does not set them itself.
 
     Returns:
       One dictionary a run: "method", "seed", "folder", and "results" and "history" or "error".
@@ -50,13 +67,17 @@ def compare(
     names = choose(methods)
     for seed in seeds:  # what a method cannot do is said before hours of training
         for name in names:
-            check(configure(base, name, seed))
+            check(configure(base, name, seed, given))
     make_workdir(workdir)
+    left_out = ", ".join(replaced(base, given))
+    if left_out:
+        start = "left out of the base, as every method starts from a plain VAE:"
+        console.print(f"{start} {left_out}", highlight=False, soft_wrap=True)
     outcomes = []
     for seed in seeds:
         for name in names:
             about = METHODS[name].about
-            config = configure(base, name, seed)
+            config = configure(base, name, seed, given)
             outcomes.append(train_or_read(config, name, about, workdir, console))
             console.print(compare_report.line(outcomes[-1]), highlight=False, soft_wrap=True)
     if all("error" in outcome for outcome in outcomes):
@@ -112,9 +133,11 @@ def main() -> None:
     flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
 
     def act(config: ConfigDict, workdir: Path, console: Console) -> None:
-        compare(config, flags.FLAGS.methods, whole_numbers(flags.FLAGS.seeds), workdir, console)
+        seeds = whole_numbers(flags.FLAGS.seeds)
+        given = config_flags.get_override_values(flags.FLAGS["config"])
+        compare(config, flags.FLAGS.methods, seeds, workdir, console, given)
 
-    command_line(__file__, text_files=True, act=act, prefix="compare-")
+    command_line(__file__, text_files=True, text_limits=text.LIMITS, act=act, prefix="compare-")
 
 
 if __name__ == "__main__":

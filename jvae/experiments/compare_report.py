@@ -73,6 +73,7 @@ COLUMNS = (
     Column("KL", result("kl"), 2, "above 0: what the encoder says about a sentence"),
     Column("MI", result("mi_corpus", "value"), 2, "close to KL: what z tells sentences apart by"),
     Column("AU", result("au"), 1, "many of the latent's dimensions"),
+    Column("MMD^2", result("mmd", "value"), 4, "about 0: all z together look like the prior"),
     Column("s", seconds, 0, "seconds of training, an autoencoder's before it too"),
     Column("s to best", _seconds_to_best, 0, "until the epoch that is reported"),
 )
@@ -174,7 +175,7 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     for name, runs in groups.items():
         table.add_row(name, *(cell(column, runs) for column in COLUMNS), verdicts(runs))
     text = io.StringIO()  # whole lines, however narrow the terminal
-    Console(file=text, width=130).print(table)
+    Console(file=text, width=150).print(table)
     console.print(text.getvalue(), markup=False, highlight=False, soft_wrap=True)
     for outcome in failures:
         console.print(line(outcome), highlight=False, soft_wrap=True)

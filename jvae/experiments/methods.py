@@ -1,11 +1,13 @@
-"""Training methods by name, as differences from a base configuration, for comparisons."""
+"""Training methods by name, as differences from a plain VAE, for comparisons."""
 
 import difflib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from jvae.errors import UserError
+from jvae.experiments.config import default_config
 
 
 class Method(NamedTuple):
@@ -20,34 +22,36 @@ class Method(NamedTuple):
     fields: dict[str, Any]
 
 
-# Each is the base's basic training but for what it names. Epochs are left to the base.
-_BASIC = {
+# Of `model`, what a base decides; the rest of it is a matter of methods.
+_SIZES = (
+    "encoder",
+    "decoder",
+    "latent_size",
+    "embed_size",
+    "hidden_size",
+    "dropout_in",
+    "dropout_out",
+    "layers",
+    "heads",
+    "feed_forward",
+    "norm",
+    "positions",
+    "max_positions",
+    "pooling",
+    "init_scale",
+    "embed_init_scale",
+)
+# A VAE without a remedy, from which each method differs in its own fields alone: whatever the
+# base's recipe is, a method means the same. The inner loop's options are budget, as epochs are.
+PLAIN: dict[str, Any] = {
+    **{f"model.{k}": v for k, v in default_config().model.items() if k not in _SIZES},
+    **{f"objective.{k}": v for k, v in default_config().objective.items()},
+    "objective.kl_schedule": "constant",
     "training.aggressive": False,
     "training.pretrain_epochs": 0,
-    "objective.kl_schedule": "constant",
-    "objective.kl_end": 1.0,
 }
-# Neither has a posterior or a schedule for the base's choices to act on.
-_WITHOUT_POSTERIOR = {
-    "model.posterior": "diagonal",
-    "model.posterior_map": "none",
-    "model.prior": "standard_normal",
-    "model.attention": "dot_product",
-    "model.nvib_layers": 0,
-    "model.refine_steps": 0,
-    "model.skip": False,
-    "objective.kl_shape": "linear",
-    "objective.gradient": "plain",
-    "objective.loss": "elbo",
-    "objective.rate_control": "",
-    "objective.bound": "elbo",
-    "objective.bow_weight": 0.0,
-    "objective.info_alpha": 0.0,
-    "objective.info_lambda": 1.0,
-    "objective.mi_weight": 0.0,
-    "objective.adversarial_weight": 0.0,
-    "model.denoise": "",
-}
+# Neither has a posterior or a schedule for other choices to act on.
+_WITHOUT_POSTERIOR = {k: v for k, v in PLAIN.items() if k != "model.word_dropout"}
 FLOOR, CEILING = "lm", "ae"  # what the others are to be seen between
 METHODS: dict[str, Method] = {
     FLOOR: Method(
@@ -217,8 +221,31 @@ def known(names: list[str], methods: dict[str, Method]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def configure(base: ConfigDict, name: str, seed: int) -> ConfigDict:
-    """The base's configuration with a method's differences."""
+def replaced(base: ConfigDict, given: Collection[str] = ()) -> dict[str, Any]:
+    """The fields of the base that methods do not start from, with the values that they start from.
+
+    Args:
+      base: data, sizes and training budget.
+      given: fields, as "model.word_dropout", that are kept.
+    """
+    plain = dict(PLAIN)
+    if base.model.decoder == METHODS["cnn"].fields["model.decoder"]:  # a remedy, too
+        plain["model.decoder"] = default_config().model.decoder
+    flat = {f"{group}.{k}": v for group, fields in base.items() for k, v in fields.items()}
+    return {k: v for k, v in plain.items() if k not in given and flat[k] != v}
+
+
+def configure(base: ConfigDict, name: str, seed: int, given: Collection[str] = ()) -> ConfigDict:
+    """A method with the base's data, sizes and training budget; all else is a plain VAE's.
+
+    Args:
+      base: its remedies, if any, are left out.
+      name: of the method.
+      seed: of the run.
+      given: fields, as "model.word_dropout", whose value in the base is that of every method which
+        does not set them itself.
+    """
     config = base.copy_and_resolve_references()
-    config.update_from_flattened_dict(_BASIC | METHODS[name].fields | {"training.seed": seed})
+    fields = replaced(base, given) | METHODS[name].fields
+    config.update_from_flattened_dict(fields | {"training.seed": seed})
     return config

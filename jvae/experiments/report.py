@@ -63,6 +63,9 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
                 rows.append((name, figure, f"nats, at most {mi['ceiling']:.2f}"))
         units = f"{r.get('au', 0)} of {r['latent_size']}"
         add("AU", "au", units, "units whose mean varies by > 0.01")
+        if "mmd" in r:
+            figure = f"{r['mmd']['value']:.4f} ± {r['mmd']['standard_error']:.4f}"
+            rows.append(("MMD^2", figure, "all z from the prior; about 0: no difference"))
         share = f"kept of each sentence, {r.get('vectors_share', 0):.0%} of its tokens"
         add("vectors", "vectors", f"{r.get('vectors', 0):.2f}", share)
         layers = [f"{r[name]:.2f}" for name in r if name.startswith("vectors_layer")]

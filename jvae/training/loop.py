@@ -120,9 +120,14 @@ def train(
             if decision.reload_best:
                 like = checkpoint.shapes(state)
                 # Let go of first: two whole states would be the peak of the run's memory.
-                state = state._replace(params=None, opt_state=None, inner_opt_state=None)
-                best = checkpoint.restore(checkpoints, like, best=True).params
-                state = job.reset_optimisers(state._replace(params=best))
+                state = state._replace(
+                    params=None, opt_state=None, inner_opt_state=None, adversary=()
+                )
+                best = checkpoint.restore(checkpoints, like, best=True)
+                # A discriminator knows the z of one encoder: it goes back with it.
+                state = state._replace(params=best.params, adversary=best.adversary)
+                del best  # and with it the optimisers' states
+                state = job.reset_optimisers(state)
             # Back onto the devices as the step returns it: another placement would recompile.
             state = job.place_state(state)
             # The log first: should the process die before the checkpoint, the resumed run cuts

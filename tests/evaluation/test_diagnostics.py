@@ -10,6 +10,7 @@ from jvae.evaluation.diagnostics import (
     k_curve,
     mi_batch,
     mi_corpus,
+    mmd_squared,
     mutual_information,
     perplexity,
     standard_error,
@@ -132,6 +133,42 @@ def test_a_point_mass_is_refused():
     z, mean, log_var = _posteriors(9)
     with pytest.raises(ValueError, match="density"):
         mutual_information(z, mean, np.full_like(log_var, -np.inf))
+
+
+def _similarity(x, y):
+    return 2 * len(x) / (2 * len(x) + np.sum((x - y) ** 2))
+
+
+@pytest.mark.parametrize("chunk", [3, 512])
+def test_mmd_is_the_mean_over_pairs_however_they_are_chunked(chunk):
+    rng = np.random.default_rng(0)
+    z, y = 0.5 * rng.normal(size=(7, 3)) + 1, rng.normal(size=(7, 3))
+    pairs = np.zeros((7, 7))
+    for i in range(7):
+        for j in range(7):
+            within = _similarity(z[i], z[j]) + _similarity(y[i], y[j])
+            pairs[i, j] = within - _similarity(z[i], y[j]) - _similarity(z[j], y[i])
+    different = pairs[~np.eye(7, dtype=bool)].reshape(7, 6)
+    value, error = mmd_squared(z, y, chunk=chunk)
+    assert value == pytest.approx(different.mean(), rel=1e-10)
+    assert error == pytest.approx(2 * np.std(different.mean(axis=1), ddof=1) / np.sqrt(7))
+
+
+def test_mmd_is_zero_on_average_for_one_distribution_and_its_error_is_honest():
+    """Draws of the closed form's own distributions, many times; of equal ones, it errs above."""
+    rng = np.random.default_rng(1)
+    z, y = rng.normal(size=(2, 400, 40, 4))
+    for shift, ratio in ((0.0, 2**0.5), (1.5, 1.0)):
+        found = [mmd_squared(a + shift, b) for a, b in zip(z, y, strict=True)]
+        values, errors = np.array(found).T
+        spread = np.std(values, ddof=1)
+        assert np.sqrt(np.mean(errors**2)) / spread == pytest.approx(ratio, rel=0.15)
+        if shift:
+            assert np.all(values > 3 * errors)
+        else:
+            assert abs(values.mean()) < 3.5 * spread / 20
+    # One part of the posterior missing, as wide a prior: what shows is a difference of kinds.
+    assert mmd_squared(0.1 * z[0], y[0]).value > 5 * mmd_squared(0.1 * z[0], y[0]).standard_error
 
 
 def test_active_units_count_the_variances_of_the_means():

@@ -11,11 +11,11 @@ from jvae.errors import UserError
 from jvae.evaluation.text_metrics import bleu, distinct_n, exact_match, self_bleu
 
 
-def random_sentences(number: int, *, words: int = 6) -> list[str]:
-    """Of 5 to 12 words, from so few that n-grams repeat."""
+def random_sentences(number: int, *, words: int = 6, shortest: int = 5) -> list[str]:
+    """Of up to 12 words, from so few that n-grams repeat."""
     rng = np.random.default_rng(0)
     return [
-        " ".join(f"w{i}" for i in rng.integers(0, words, rng.integers(5, 13)))
+        " ".join(f"w{i}" for i in rng.integers(0, words, rng.integers(shortest, 13)))
         for _ in range(number)
     ]
 
@@ -51,9 +51,15 @@ def test_self_bleu_by_hand():
 
 @pytest.mark.parametrize("order", [2, 4])
 def test_self_bleu_is_sacrebleus_with_all_others_as_references(order):
-    sentences = random_sentences(12)
+    sentences = [*random_sentences(12, shortest=1), "w1", "w0 w1", "w2 w2 w3"]
     logging.getLogger("sacrebleu").setLevel(logging.ERROR)  # it advises another definition
-    oracle = BLEU(tokenize="none", max_ngram_order=order, smooth_method="floor", smooth_value=0.1)
+    oracle = BLEU(
+        tokenize="none",
+        max_ngram_order=order,
+        smooth_method="floor",
+        smooth_value=0.1,
+        effective_order=True,
+    )
     scores = [
         oracle.sentence_score(sentence, sentences[:row] + sentences[row + 1 :]).score
         for row, sentence in enumerate(sentences)
@@ -62,7 +68,9 @@ def test_self_bleu_is_sacrebleus_with_all_others_as_references(order):
 
 
 def test_self_bleu_of_equal_sentences_and_of_too_few():
-    assert self_bleu(["a b c d e"] * 3) == pytest.approx(100)
+    for words in ("a b c d e", "a b c", "a"):  # however short
+        assert self_bleu([words] * 3) == pytest.approx(100)
+    assert self_bleu(["", "a"]) == 0
     assert self_bleu(random_sentences(30)) > self_bleu(random_sentences(30, words=40))
     with pytest.raises(UserError, match="at least 2"):
         self_bleu(["a b"])
@@ -77,5 +85,12 @@ def test_bleu():
     assert 0 < bleu(changed, sentences)[0] < 100
     # Words are what white space separates, and case counts.
     assert bleu(["A b, c d!"], ["a b, c d!"])[0] < bleu(["a b, c d!"], ["a b, c d!"])[0]
+    # Of sentences without four words, too; one that has them decides for all.
+    assert bleu(["a b c", "d"], ["a b c", "d"])[0] == pytest.approx(100)
+    short = (4 / 6 * 2 / 4 * 1 / 2) ** (1 / 3)  # words, pairs, threes
+    assert bleu(["a b c", "a d e"], ["a b c", "a x y"])[0] == pytest.approx(100 * short, rel=1e-3)
+    plain = BLEU(tokenize="none", force=True).corpus_score
+    mixed = [sentence.split(" ", 4)[0] if i % 2 else sentence for i, sentence in enumerate(changed)]
+    assert bleu(mixed, sentences)[0] == plain(mixed, [sentences]).score > 0
     by_hand = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
     assert bleu(["a b c d x"], ["a b c d e"])[0] == pytest.approx(100 * by_hand)

@@ -80,7 +80,7 @@ def test_evaluate_finds_the_numbers_of_the_run_again(finished, jvae, tmp_path):
     assert results["examples"] == before["examples"]
     figures = table(shown)
     assert figures["ELBO"].startswith(f"{before['elbo']:.2f} ± {before['elbo_se']:.2f}")
-    assert {"IW-NLL(5)", "KL", "MI (corpus)", "AU", "rec, shuffled z"} <= figures.keys()
+    assert {"IW-NLL(5)", "KL", "MI (corpus)", "AU", "MMD^2", "rec, shuffled z"} <= figures.keys()
     assert "verdict:" in shown and "sentences from the prior" in shown
     assert (workdir / "plots" / "latent_map.png").stat().st_size > 1000
 
@@ -240,7 +240,7 @@ def test_language_model(finished, jvae, refused, lines, tmp_path):
     )
     figures = table(shown)
     assert {"IW-NLL(1)", "PPL (IW)", "ELBO", "PPL (ELBO)", "rec"} <= figures.keys()
-    assert not {"KL", "AU", "MI (batch)", "rec, prior z"} & figures.keys()
+    assert not {"KL", "AU", "MMD^2", "MI (batch)", "rec, prior z"} & figures.keys()
     assert "verdict" not in shown and "reconstructions" not in shown
     again = table("\n".join(jvae("evaluate", tmp_path / "lm")))
     assert again["ELBO"] == figures["ELBO"]
@@ -258,7 +258,7 @@ def test_autoencoder(finished, jvae, lines, tmp_path):
     config = tiny_config(finished.train, model__mode="ae", training__aggressive=False)
     results, shown = run_tiny(config, tmp_path / "ae")
     figures = table(shown)
-    assert {"rec", "AU", "rec, shuffled z"} <= figures.keys()
+    assert {"rec", "AU", "MMD^2", "rec, shuffled z"} <= figures.keys()
     assert not {"KL", "ELBO", "PPL (ELBO)", "MI (batch)", "rec, prior z"} & figures.keys()
     assert not any(name.startswith("IW") for name in figures)
     assert not {"kl", "elbo", "iw_nll", "verdict"} & results.keys()

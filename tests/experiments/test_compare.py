@@ -2,7 +2,9 @@
 
 import io
 import json
+import runpy
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +13,7 @@ from jvae.errors import UserError
 from jvae.experiments import compare as comparison
 from jvae.experiments import compare_report
 from jvae.experiments.checks import check
+from jvae.experiments.config import default_config
 from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, configure
 from tests.experiments.conftest import tiny_config
 from tests.experiments.setting import execute, the_line
@@ -38,6 +41,7 @@ def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
     outcomes, shown = compare(config, ["broken", "vae"], tmp_path / "runs")
     assert [o["method"] for o in outcomes] == ["lm", "ae", "broken", "vae"]
     assert [o["method"] for o in outcomes if "error" in o] == ["broken"]
+    assert shown.startswith("left out of the base, as every method starts from a plain VAE: obj")
     assert "broken, seed 0: failed: the " in shown and "non-finite" in shown
     of = {o["method"]: o["results"] for o in outcomes if "results" in o}
     assert "kl" not in of["ae"] and of["lm"]["kl"] == 0 and of["vae"]["kl"] > 0
@@ -74,20 +78,57 @@ def test_each_method_is_a_sound_configuration(train):
         assert differs == (name != "vae")
 
 
-def test_floor_and_ceiling_leave_out_what_the_base_says_of_the_posterior(train):
+PAPERS = sorted((Path(__file__).parents[2] / "experiments/configs/papers").glob("*.py"))
+# Where methods may differ with the base: its data, sizes and budget.
+OF_BASE = {
+    "model": "latent_size embed_size hidden_size dropout_in dropout_out init_scale",
+    "objective": "",
+    "training": "epochs batch_size optimiser learning_rate inner_learning_rate clip_norm "
+    "patience warm_epochs",
+    "evaluation": "iw_samples",
+}
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_a_method_means_the_same_whatever_recipe_it_starts_from(path):
+    recipe = runpy.run_path(str(path))["get_config"]()
+    for name in METHODS:
+        config, plain = (configure(base, name, 3) for base in (recipe, default_config()))
+        check(config)
+        for group, free in OF_BASE.items():
+            found, expected = config[group].to_dict(), plain[group].to_dict()
+            differs = {field for field in expected if found[field] != expected[field]}
+            assert differs <= set(free.split()), (name, group)
+            for field in free.split():
+                assert found[field] == recipe[group][field], (name, field)
+        assert config.data == recipe.data
+
+
+def test_fields_given_beside_a_base_are_kept_where_they_mean_something(train):
     base = tiny_config(
         train,
-        training__aggressive=False,
+        model__decoder="cnn",
         model__posterior="vmf",
         model__prior="uniform_sphere",
-        model__skip=True,
-        objective__kl_shape="cosine",
-        objective__kl_end=0.5,
+        model__word_dropout=0.3,
+        objective__kl_end=0.7,
+        objective__bow_weight=0.4,
     )
-    for name in (FLOOR, CEILING, "cyclical"):
-        check(configure(base, name, 0))
-    assert configure(base, "vae", 0).objective.kl_end == 1
-    assert configure(base, "beta", 0).objective.kl_end == 0.5
+    given = ["model.posterior", "model.prior", "model.word_dropout", "objective.bow_weight"]
+    for name in ("vae", "anneal", FLOOR, CEILING):
+        config = configure(base, name, 0, given)
+        check(config)
+        with_z = name not in (FLOOR, CEILING)
+        assert (config.model.posterior == "vmf", config.objective.bow_weight) == (
+            with_z,
+            0.4 * with_z,
+        )
+        assert (config.model.word_dropout, config.model.decoder) == (0.3, "lstm")
+        assert config.objective.kl_end == 1
+    assert configure(base, "word_dropout", 0, given).model.word_dropout == 0.5
+    assert configure(base, "beta", 0, given).objective.kl_end == 0.5
+    assert configure(base, "vae", 0).model.posterior == "diagonal"
+    assert configure(base, "vae", 0, ["model.decoder"]).model.decoder == "cnn"
 
 
 def test_unknown_methods_are_refused_before_anything_is_trained(train, tmp_path):
@@ -102,14 +143,6 @@ def test_every_seed_is_checked_before_anything_is_trained(train, tmp_path):
     with pytest.raises(UserError, match="must be below 2"):
         comparison.compare(tiny_config(train), ["vae"], [2**31], tmp_path / "runs", Console())
     assert not (tmp_path / "runs").exists()
-
-
-def test_floor_and_ceiling_leave_out_the_remedies_of_the_base(train):
-    base = tiny_config(train, training__aggressive=False, objective__loss="free_bits")
-    base.objective.update({"bow_weight": 1.0, "mi_weight": 0.5, "info_alpha": 0.5})
-    base.model.denoise = "drop"
-    for name in (FLOOR, CEILING):
-        check(configure(base, name, 0))
 
 
 def test_the_recommendation_takes_the_best_likelihood_among_methods_that_use_z():
@@ -158,7 +191,10 @@ def test_the_command_line_reaches_it(train, tmp_path):
     done = execute(
         [sys.executable, "-m", "jvae.experiments.cli", "compare", f"--train={train}"]
         + ["--methods=vae,agressive", f"--workdir={tmp_path / 'runs'}"]
+        + ["--config.data.max_length=7"]
     )
     assert the_line(done).startswith("--methods: 'agressive' is unknown")
+    # Own text has its own limits, not those of chitchat's quick recipe.
+    assert done.stdout.startswith("limits of own text: data.max_size=10000, data.max_length=7 (")
     done = execute([sys.executable, "-m", "jvae.experiments.compare", "--seeds=0,x"])
     assert the_line(done) == "--seeds=0,x: these are not whole numbers"

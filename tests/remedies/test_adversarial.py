@@ -1,14 +1,19 @@
 """The discriminator: its losses by hand, whom they reach, and its state in the compiled step."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import jvae
+from jvae.random import Stream, example_keys, stream
 from jvae.remedies import adversary
 from jvae.training.checkpoint import open_checkpoints, restore, save
 from tests.conftest import LATENT
+from tests.training.setting import KEY as TRAINING_KEY
 from tests.training.setting import assert_close, make_problem
 
 KEY = jax.random.key(5)
@@ -81,6 +86,32 @@ def test_the_step_trains_encoder_and_discriminator_and_leaves_the_decoder_to_its
     # Adam's first step has the length of its rate in every number with a gradient.
     change = np.abs(found["Dense_1"]["bias"] - before["Dense_1"]["bias"])
     np.testing.assert_allclose(change, 0.01, rtol=1e-3)
+
+
+def test_the_discriminator_learns_of_the_real_sentences_mean(problem):
+    """Its first moments against the gradient of the row without its filling, of draws apart."""
+    row = int(np.argmax(np.any(problem.host_plan.weight == 0, axis=1)))
+    index, weight = problem.host_plan.index[row], problem.host_plan.weight[row]
+    index = index[weight > 0]
+    assert 0 < len(index) < len(weight)
+    width = problem.widths[problem.host_plan.bucket[row]]
+    tokens, lengths = (np.asarray(field) for field in problem.corpus[:2])
+    batch = jvae.Batch(
+        tokens[index, : width + 1], lengths[index], jnp.asarray(index), jnp.ones(len(index))
+    )
+    key = stream(TRAINING_KEY, Stream.TRAINING, 0)
+    elbo = jax.jit(partial(jvae.elbo, problem.model, key=key, train=True))
+    z = elbo(problem.state.params, batch).z
+    draws = (
+        jvae.standard_normal(latent_size=LATENT)
+        .distribution({})
+        .sample(example_keys(stream(key, Stream.AGGREGATE), batch.index))
+    )
+    mean = SMALL.gradient(problem.state.adversary, z, draws, jnp.full(len(index), 1 / len(index)))
+    moments = problem.run(problem.state, [row]).adversary[1][0]
+    # Adam's decays, 0.5 and 0.999.
+    assert_close(moments.mu, jax.tree.map(lambda g: 0.5 * g, mean), rtol=1e-3, atol=1e-6)
+    assert_close(moments.nu, jax.tree.map(lambda g: 0.001 * g**2, mean), rtol=2e-3, atol=1e-8)
 
 
 def test_a_resumed_state_goes_on_with_its_discriminator(problem, tmp_path):

@@ -65,6 +65,20 @@ def test_two_steps_are_those_by_hand():
     np.testing.assert_allclose(found.log_var, log_var, rtol=1e-4)
 
 
+def test_the_steps_of_training_see_what_training_sees():
+    """A decoder that says `sum z` more of its words while it trains: dropout, without chance."""
+
+    def log_prob(params, z, batch, *, key, train):
+        return MODEL.decoder.log_prob(params, z, batch, key=key, train=train) + train * jnp.sum(
+            z, -1
+        )
+
+    other = MODEL._replace(decoder=MODEL.decoder._replace(log_prob=log_prob))
+    model = semi_amortised(other, steps=1, learning_rate=0.1, **NO_CLIP)
+    evaluated, trained = (model.infer(PARAMS, BATCH, key=KEY, train=t).mean for t in (False, True))
+    np.testing.assert_allclose(trained - evaluated, np.full(trained.shape, 0.1), rtol=1e-3)
+
+
 def test_small_steps_raise_the_bound_until_the_posterior_is_exact():
     """The bound is the closed form's; independent noise is averaged away over keys."""
     keys = jax.random.split(KEY, 100)
