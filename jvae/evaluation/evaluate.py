@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jvae.data.batching import batches, corpus_plan
 from jvae.data.encoding import Split
 from jvae.distributions import ANALYTIC_KL, POINTS, Delta, DiagonalGaussian
+from jvae.errors import UserError
 from jvae.evaluation.corpus import (
     Encoded,
     PosteriorTerms,
@@ -202,10 +204,10 @@ def training_figures(
         "elbo": float(-(terms.rec + kl).mean(dtype=np.float64)),
         "rec": float(terms.rec.mean(dtype=np.float64)),
         "kl": float(kl.mean()),
-        "kl_per_dim": terms.kl.mean(axis=0, dtype=np.float64).tolist(),
         "mi": 0.0,
         "au": 0,
     }
+    figures |= _kl_per_dim(terms)
     if not has_mi:
         del figures["mi"]
     figures |= terms.by_name
@@ -217,6 +219,26 @@ def training_figures(
     if has_mi and terms.mean.shape[1] > 0 and np.isfinite(terms.log_var).all():
         figures["mi"] = mi_batch(terms.z, terms.mean, terms.log_var, batch_size=mi_batch_size).value
     return figures
+
+
+def _kl_per_dim(terms: PosteriorTerms) -> dict[str, list[float]]:
+    """Nothing where the KL does not factorise, as where it is estimated."""
+    if terms.kl.shape[1] != terms.mean.shape[1]:
+        return {}
+    return {"kl_per_dim": terms.kl.mean(axis=0, dtype=np.float64).tolist()}
+
+
+def _check_finite(name: str, values: ArrayLike) -> None:
+    """Refuses what no figure can be drawn from.
+
+    Raises:
+      UserError: names it.
+    """
+    if not np.all(np.isfinite(values)):
+        raise UserError(
+            f"the {name} of the evaluated sentences became non-finite: lower "
+            "training.learning_rate or training.clip_norm and train anew, in another --workdir"
+        )
 
 
 def evaluate(
@@ -239,6 +261,9 @@ def evaluate(
     Returns:
       A JSON-ready dictionary, nats per sentence unless the README says otherwise, and the terms
       per sentence. Numbers that a model does not define (the KL of an autoencoder) are absent.
+
+    Raises:
+      UserError: rec, KL or IW-NLL is not finite.
     """
     lengths = split.split.lengths
     total, tokens = len(lengths), int(lengths.sum())
@@ -247,6 +272,8 @@ def evaluate(
     terms = programs.posterior(params, split, total, key)
     family = families(model, params, next(iter(split)), key)
     latent_size = terms.mean.shape[1]
+    _check_finite("rec", terms.rec)
+    _check_finite("KL", terms.kl)
     results: dict[str, Any] = {
         "sentences": total,
         "tokens": tokens,
@@ -263,6 +290,7 @@ def evaluate(
 
         shuffled = programs.reconstruction(params, others, split, total, key)
         gap = shuffled - terms.rec
+        _check_finite("rec with the z of another sentence", gap)
         results |= {
             "shuffled_rec": float(shuffled.mean(dtype=np.float64)),
             "latent_size": latent_size,
@@ -289,8 +317,7 @@ def evaluate(
         "elbo_se": standard_error(elbos),
         "ppl_elbo": perplexity(float(-elbos.sum()), tokens),
     }
-    if terms.kl.shape[1] == latent_size:  # else it does not factorise
-        results["kl_per_dim"] = terms.kl.mean(axis=0, dtype=np.float64).tolist()
+    results |= _kl_per_dim(terms)
     results |= _importance(programs, params, split, key, settings)
     if latent_size == 0:
         return results, terms
@@ -353,6 +380,7 @@ def _importance(
         change = remaining_change(weights, num_samples)
         left = {"iw_remaining": {"samples": num_samples, **change._asdict()}}
     nll = iw_nll(weights)
+    _check_finite("IW-NLL", nll)
     ks = [k for k in K_CURVE if k < drawn] + [drawn]
     curve = k_curve(weights, ks)
     return {

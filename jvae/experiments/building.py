@@ -168,11 +168,9 @@ def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
 
 
 def never_weighs_kl(config: ConfigDict) -> bool:
-    """Whether the configuration describes an autoencoder, be it with noise."""
+    """Whether the KL's last weight is 0: an autoencoder, be it with noise."""
     options = config.objective
-    return bool(
-        (options.kl_schedule == "constant" and options.kl_end == 0) or options.info_alpha == 1
-    )
+    return bool(options.kl_end == 0 or options.info_alpha == 1)
 
 
 def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedule]:

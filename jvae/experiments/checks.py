@@ -1,6 +1,7 @@
 """Refuses configurations that would fail later, less clearly."""
 
 import difflib
+import math
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -105,6 +106,7 @@ def check(config: ConfigDict) -> None:
             "num_samples",
             "kl_cycles",
             "kl_epochs",
+            "kl_steepness",
             "dirichlet_epochs",
             "free_bits",
             "capacity",
@@ -159,6 +161,8 @@ def check(config: ConfigDict) -> None:
             "nvib_layers",
         ),
         "objective": (
+            "kl_start",
+            "kl_end",
             "kl_delay",
             "gaussian_weight",
             "dirichlet_weight",
@@ -167,6 +171,10 @@ def check(config: ConfigDict) -> None:
             "adversarial_weight",
         ),
     }
+    for group, values in config.items():
+        for field, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{group}.{field} = {value} must be a finite number")
     for group, fields in positive.items():
         for field in fields:
             if not config[group][field] > 0:
@@ -251,6 +259,12 @@ def _check_posterior(config: ConfigDict) -> None:
         raise UserError(f"{name} needs model.mode = 'vae': {model.mode!r} has no such posterior")
     if model.posterior == "vmf" and model.latent_size == 1:
         raise UserError(f"{name} needs model.latent_size of at least 2: a sphere")
+    for field, works in (("loss", "elbo"), ("rate_control", "")):
+        if model.posterior == "vmf" and config.objective[field] != works:
+            raise UserError(
+                f"objective.{field} = {config.objective[field]!r} does not go with {name}: its KL "
+                "is a constant, which model.vmf_kappa sets"
+            )
     if model.prior == "vamp":
         raise UserError(f"{name} does not go with model.prior = 'vamp', a mixture of 'diagonal'")
     if model.posterior_map != "none":

@@ -16,6 +16,7 @@ from rich.console import Console
 from jvae.errors import UserError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+SAVED = Path(__file__).with_name("saved_config.py")  # what reads a run's config.json
 SPLITS = ("train", "valid", "test")
 
 
@@ -63,7 +64,7 @@ def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], lis
                     flags.DEFINE_string(split, "", f"file of {split} sentences, one per line")
             for path in _config_files(argv):
                 _check_config_file(path)
-            remaining = flags.FLAGS(argv)
+            remaining = flags.FLAGS(_loadable(argv))
             getattr(flags.FLAGS.config, "data")  # noqa: B009  a failure to load shows on first use
         except (UserError, flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
             fail(flag_error(error))
@@ -81,6 +82,17 @@ def _config_files(argv: list[str]) -> list[str]:
     return found + [path for word, path in pairs if re.fullmatch(r"--?config", word)]
 
 
+def _loadable(argv: list[str]) -> list[str]:
+    """The command line, a run's `config.json` in it as the argument of what reads it."""
+    found = list(argv)
+    for place, word in enumerate(argv):
+        option = re.match(r"--?config=", word)
+        if word.endswith(".json") and (option or re.fullmatch(r"--?config", argv[place - 1])):
+            start = option.end() if option else 0
+            found[place] = f"{word[:start]}{SAVED}:{word[start:]}"
+    return found
+
+
 def _check_config_file(path: str) -> None:
     """Loads a configuration file to see what is wrong with it: absl would show a traceback.
 
@@ -89,6 +101,11 @@ def _check_config_file(path: str) -> None:
     """
     from jvae.experiments.config import default_config
 
+    if path.endswith(".json"):
+        from jvae.experiments.setup import read_config
+
+        read_config(Path(path))
+        return
     path, _, argument = path.partition(":")  # as in ml_collections: FILE:ARGUMENT
     try:
         get_config = runpy.run_path(path).get("get_config")

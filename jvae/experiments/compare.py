@@ -5,7 +5,7 @@
 
 Each method and seed is a run of its own below the run directory, which the same command resumes
 or, once it is finished, reads; methods with the same pretraining share it. A language model (the
-same decoder without a latent) and an autoencoder are always trained too: every number stands
+same decoder without a latent) and an autoencoder of each decoder are trained too: all numbers stand
 between them. The default is the quick chitchat recipe; `--config.training.max_batches=0
 --config.data.max_length=0` for the whole corpus. Own sentences have up to 50 tokens and 10,000
 words. Of a base (`--config=FILE`) data, sizes and training budget are taken, and none of its
@@ -14,14 +14,16 @@ not set it itself.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
+from jvae.data import Corpus, Tokenizer
 from jvae.errors import UserError
 from jvae.experiments import chitchat, text
 from jvae.experiments.command import main as command_line
@@ -64,7 +66,7 @@ def compare(
     from jvae.experiments.checks import check
     from jvae.experiments.setup import make_workdir
 
-    names = choose(methods)
+    names, text_of = choose(methods), shared_text(base)
     for seed in seeds:  # what a method cannot do is said before hours of training
         for name in names:
             check(configure(base, name, seed, given))
@@ -78,7 +80,7 @@ def compare(
         for name in names:
             about = METHODS[name].about
             config = configure(base, name, seed, given)
-            outcomes.append(train_or_read(config, name, about, workdir, console))
+            outcomes.append(train_or_read(config, name, about, workdir, console, text_of))
             console.print(compare_report.line(outcomes[-1]), highlight=False, soft_wrap=True)
     if all("error" in outcome for outcome in outcomes):
         raise UserError(f"every method failed; the first: {outcomes[0]['error']}")
@@ -86,8 +88,33 @@ def compare(
     return outcomes
 
 
+class Text(NamedTuple):
+    """What all runs of a comparison read."""
+
+    corpus: Corpus
+    tokenizer: Tokenizer
+
+
+def shared_text(base: ConfigDict) -> Callable[[], Text]:
+    """What loads the base's text when it is first asked for: finished runs need none."""
+
+    @cache
+    def load() -> Text:
+        from jvae.experiments.setup import load_data_corpus, make_tokenizer
+
+        corpus = load_data_corpus(base)
+        return Text(corpus, make_tokenizer(base, corpus))
+
+    return load
+
+
 def train_or_read(
-    config: ConfigDict, name: str, about: str, workdir: Path, console: Console
+    config: ConfigDict,
+    name: str,
+    about: str,
+    workdir: Path,
+    console: Console,
+    text_of: Callable[[], Text],
 ) -> dict[str, Any]:
     """The run of a method in `workdir/NAME/seed-N`; one that fails does not end the others."""
     import jax
@@ -107,7 +134,8 @@ def train_or_read(
             folder.mkdir(parents=True, exist_ok=True)
             console.print(f"{name}, seed {seed}: {about}", highlight=False, soft_wrap=True)
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
-                run(config, folder, Console(file=shown, width=120), pretraining=pretraining)
+                own = Console(file=shown, width=120)
+                run(config, folder, own, pretraining=pretraining, **text_of()._asdict())
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return outcome | {"results": results, "history": read_metrics(folder)}
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:

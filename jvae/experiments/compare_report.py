@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import shlex
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jvae import plots
-from jvae.experiments.methods import CEILING, FLOOR, METHODS
-from jvae.experiments.report import save_results
+from jvae.experiments.methods import BOUNDS, METHODS, bounds
+from jvae.experiments.report import plus_minus, save_results
 from jvae.training.logs import write_atomically
 
 Outcome = dict[str, Any]
 TABLE, PAGE = "comparison.json", "report.html"
+ESTIMATED = "~ before a KL: estimated, from one z of each sentence; others are in closed form."
 
 
 class Column(NamedTuple):
@@ -66,10 +69,10 @@ def _seconds_to_best(outcome: Outcome) -> float:
 
 
 COLUMNS = (
-    Column("IW-NLL", result("iw_nll"), 2, "nats per sentence; at or below the language model's"),
+    Column("IW-NLL", result("iw_nll"), 2, "nats per sentence; at or below its language model's"),
     Column("PPL", result("ppl_iw"), 1, "of IW-NLL, per predicted token"),
     Column("-ELBO", lambda o: _negative(result("elbo")(o)), 2, "close to IW-NLL"),
-    Column("rec", result("rec"), 2, "between the language model's NLL and the autoencoder's"),
+    Column("rec", result("rec"), 2, "between its language model's NLL and its autoencoder's"),
     Column("KL", result("kl"), 2, "above 0: what the encoder says about a sentence"),
     Column("MI", result("mi_corpus", "value"), 2, "close to KL: what z tells sentences apart by"),
     Column("AU", result("au"), 1, "many of the latent's dimensions"),
@@ -107,12 +110,12 @@ def cell(column: Column, runs: Sequence[Outcome]) -> str:
     values = [value for run in runs if (value := column.value(run)) is not None]
     if not values:
         return ""
-    text = f"{statistics.mean(values):.{column.digits}f}"
-    if len(values) > 1:
-        return f"{text} ± {statistics.stdev(values):.{column.digits}f}"
-    if column.name == "IW-NLL":
-        return f"{text} ± {runs[0]['results']['iw_nll_se']:.{column.digits}f}"
-    return text
+    error = statistics.stdev(values) if len(values) > 1 else None
+    if len(values) == 1 and column.name == "IW-NLL":
+        error = runs[0]["results"]["iw_nll_se"]
+    closed = all(run["results"].get("kl_analytic", True) for run in runs)
+    mark = "~" if column.name == "KL" and not closed else ""
+    return mark + plus_minus(statistics.mean(values), error, column.digits)
 
 
 def verdicts(runs: Sequence[Outcome]) -> str:
@@ -121,18 +124,36 @@ def verdicts(runs: Sequence[Outcome]) -> str:
     return labels[0] if len(set(labels)) == 1 else ", ".join(labels)
 
 
+def rows(outcomes: Sequence[Outcome], columns: Sequence[Column] = COLUMNS) -> list[list[str]]:
+    """For each method its name, figures and verdict, or why it has none."""
+    groups, found = by_method(outcomes), []
+    for name in dict.fromkeys(outcome["method"] for outcome in outcomes):
+        runs = groups.get(name, [])
+        seeds = [outcome for outcome in outcomes if outcome["method"] == name]
+        if runs:
+            part = f" ({len(runs)} of {len(seeds)} seeds)" if len(runs) < len(seeds) else ""
+            found.append([name + part, *(cell(c, runs) for c in columns), verdicts(runs)])
+        else:
+            found.append([name, *[""] * len(columns), f"failed: {seeds[0]['error']}"])
+    return found
+
+
 def recommendation(outcomes: Sequence[Outcome]) -> str:
     """Which method to take, and why: the lowest IW-NLL among those that use z with every seed."""
     groups = by_method(outcomes)
-    others = {name: runs for name, runs in groups.items() if name not in (FLOOR, CEILING)}
+    failed = {outcome["method"] for outcome in outcomes if "error" in outcome}
+    others = {n: runs for n, runs in groups.items() if n not in BOUNDS and n not in failed}
     if not others:
-        return "No method but floor and ceiling finished: there is nothing to recommend."
-    # Without a KL (a point posterior) or MI (a flow) there is no verdict.
+        return (
+            "No method but floor and ceiling finished with every seed: there is nothing to "
+            "recommend."
+        )
+    # Without a KL (a point posterior), MI (a flow) or a second test sentence there is no verdict.
     judged = {name: runs for name, runs in others.items() if any(verdicts([r]) for r in runs)}
     if not judged:
         return (
-            "No method was judged: those that finished have no KL or no MI. Read IW-NLL, rec and "
-            "samples."
+            "No method was judged: those that finished have no KL, no MI or a single test "
+            "sentence. Read IW-NLL, rec and samples."
         )
     used = {name: runs for name, runs in judged.items() if verdicts(runs) == "used"}
     if not used:
@@ -148,17 +169,30 @@ def recommendation(outcomes: Sequence[Outcome]) -> str:
         f"these it has the lowest IW-NLL, {nll:.2f} nats per sentence at a KL of "
         f"{_mean(used[best], 'kl'):.2f}."
     ]
-    # The same sentences are weighed by all: the error of a difference is below this.
-    error = max(_mean(used[best], "iw_nll_se"), 1e-9)
+    # The same sentences are weighed by all: the error of a difference is below this. One sentence
+    # has none.
+    error = max(statistics.mean(r["results"]["iw_nll_se"] or 0.0 for r in used[best]), 1e-9)
     near = [n for n in used if n != best and _mean(used[n], "iw_nll") - nll < 2 * 2**0.5 * error]
     if near:
         words.append(f"By IW-NLL alone it cannot be told from {', '.join(near)}.")
-    if FLOOR in groups:
-        difference = nll - _mean(groups[FLOOR], "iw_nll")
-        than = "more" if difference > 0 else "less"
-        words.append(f"That is {abs(difference):.2f} nats {than} than the language model's.")
-    words.append(f"Its configuration: {used[best][0]['folder']}/config.json")
+    floor = bounds(best)[0]
+    if floor in groups:
+        more = nll - _mean(groups[floor], "iw_nll")
+        figure = f"{abs(more):.2f} nats {'more' if more > 0 else 'less'}"
+        words.append(f"That is {figure} than the language model's ({floor}).")
+    left_out = [n for n in groups if n in failed and n not in BOUNDS]
+    if left_out:
+        words.append(f"Left out, as not every seed finished: {', '.join(left_out)}.")
+    words.append(f"To train it again: {command(used[best][0])}")
     return " ".join(words)
+
+
+def command(outcome: Outcome) -> str:
+    """What trains a run again, by itself."""
+    folder = outcome["folder"]
+    options = [f"--config={folder}/config.json", f"--workdir={folder}-again"]
+    experiment = f"jvae.experiments.{outcome['results']['corpus']}"
+    return shlex.join(["python", "-m", experiment, *options])
 
 
 def _mean(runs: Sequence[Outcome], key: str) -> float:
@@ -170,16 +204,20 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     groups, advice = by_method(outcomes), recommendation(outcomes)
     failures = [outcome for outcome in outcomes if "error" in outcome]
     table = Table(box=box.SIMPLE)
-    for name in ("method", *(column.name for column in COLUMNS), "z"):
-        table.add_column(name, justify="left" if name in ("method", "z") else "right", no_wrap=True)
-    for name, runs in groups.items():
-        table.add_row(name, *(cell(column, runs) for column in COLUMNS), verdicts(runs))
+    table.add_column("method", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column.name, justify="right", no_wrap=True)
+    table.add_column("z", max_width=60)
+    for row in rows(outcomes):
+        table.add_row(*map(escape, row))
     text = io.StringIO()  # whole lines, however narrow the terminal
-    Console(file=text, width=150).print(table)
+    Console(file=text, width=300).print(table)
     console.print(text.getvalue(), markup=False, highlight=False, soft_wrap=True)
+    if "~" in text.getvalue():
+        console.print(ESTIMATED, highlight=False, soft_wrap=True)
     for outcome in failures:
-        console.print(line(outcome), highlight=False, soft_wrap=True)
-    console.print(advice, highlight=False, soft_wrap=True)
+        console.print(line(outcome), markup=False, highlight=False, soft_wrap=True)
+    console.print(advice, markup=False, highlight=False, soft_wrap=True)
 
     pictures = workdir / "plots"
     pictures.mkdir(exist_ok=True)
@@ -196,7 +234,7 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
         if any(any(record.get("kl_per_dim", [])) for record in history):
             plots.kl_heat_map(history, pictures / f"kl_{name}.png")
             shown[f"KL of each dimension over training, {name}"] = f"kl_{name}.png"
-    write_atomically(workdir / PAGE, _page(groups, failures, advice, pictures, shown))
+    write_atomically(workdir / PAGE, _page(outcomes, advice, pictures, shown))
     save_results(workdir, {"runs": list(outcomes), "recommendation": advice}, TABLE)
     console.print(f"everything is in {workdir}: open {PAGE}", highlight=False, soft_wrap=True)
 
@@ -208,19 +246,13 @@ def _of_bound(outcome: Outcome) -> list[dict[str, Any]]:
     return [{key: record.get(key) for key in ("epoch", "au")} for record in outcome["history"]]
 
 
-def _page(
-    groups: dict[str, list[Outcome]],
-    failures: Sequence[Outcome],
-    advice: str,
-    pictures: Path,
-    shown: dict[str, str],
-) -> str:
+def _page(outcomes: Sequence[Outcome], advice: str, pictures: Path, shown: dict[str, str]) -> str:
+    groups = by_method(outcomes)
+    failures = [outcome for outcome in outcomes if "error" in outcome]
     head = "".join(f"<th title='{html.escape(c.reads)}'>{c.name}</th>" for c in COLUMNS)
-    rows = "".join(
-        f"<tr><td>{name}</td>"
-        + "".join(f"<td>{cell(column, runs)}</td>" for column in COLUMNS)
-        + f"<td>{verdicts(runs)}</td></tr>"
-        for name, runs in groups.items()
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"
+        for row in rows(outcomes)
     )
     legend = "".join(f"<li><b>{c.name}</b>: {html.escape(c.reads)}</li>" for c in COLUMNS)
     methods = "".join(
@@ -238,9 +270,9 @@ table{{border-collapse:collapse}}td,th{{padding:.2em .7em;text-align:right;verti
 td:first-child,th:first-child,.words td{{text-align:left}}tr+tr{{border-top:1px solid #ddd}}
 img{{max-width:100%}}</style>
 <h1>Methods compared</h1><p>{html.escape(advice)}</p>{failed}
-<table><tr><th>method</th>{head}<th>z</th></tr>{rows}</table>
+<table><tr><th>method</th>{head}<th>z</th></tr>{body}</table>
 <p>Nats per sentence; ± is the standard deviation over seeds, or with one seed the standard error of
-IW-NLL over sentences.</p><ul>{legend}</ul><ul>{methods}</ul>{images}
+IW-NLL over sentences. {ESTIMATED}</p><ul>{legend}</ul><ul>{methods}</ul>{images}
 <h2>Sentences</h2>{_sentences(groups)}</html>
 """
 

@@ -120,7 +120,7 @@ def default_config() -> ConfigDict:
         {
             "kl_schedule": "linear",  # constant, linear, logistic, cyclical
             "kl_start": 0.1,  # linear, cyclical
-            "kl_end": 1.0,  # all: the last weight; with constant this is beta, 0 selects by rec
+            "kl_end": 1.0,  # all: the last weight; with constant this is beta; 0: best epoch by rec
             "kl_epochs": 10.0,  # linear: the ramp; logistic: the midpoint; cyclical: a cycle
             "kl_delay": 0.0,  # linear: epochs at kl_start before the ramp
             "kl_cycles": 4,  # cyclical

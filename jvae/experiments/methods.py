@@ -53,6 +53,7 @@ PLAIN: dict[str, Any] = {
 # Neither has a posterior or a schedule for other choices to act on.
 _WITHOUT_POSTERIOR = {k: v for k, v in PLAIN.items() if k != "model.word_dropout"}
 FLOOR, CEILING = "lm", "ae"  # what the others are to be seen between
+_CNN = {"model.decoder": "cnn", "model.cnn_size": "S"}
 METHODS: dict[str, Method] = {
     FLOOR: Method(
         "the same decoder without a latent: the likelihood to beat",
@@ -61,6 +62,14 @@ METHODS: dict[str, Method] = {
     CEILING: Method(
         "the same network without KL and noise: the best reconstruction",
         _WITHOUT_POSTERIOR | {"model.mode": "ae"},
+    ),
+    "lm_cnn": Method(
+        "the decoder of cnn without a latent: the likelihood that cnn has to beat",
+        _WITHOUT_POSTERIOR | _CNN | {"model.mode": "lm"},
+    ),
+    "ae_cnn": Method(
+        "cnn without KL and noise: its best reconstruction",
+        _WITHOUT_POSTERIOR | _CNN | {"model.mode": "ae"},
     ),
     "vae": Method("no remedy: KL weight 1 throughout", {}),
     "anneal": Method(
@@ -82,7 +91,7 @@ METHODS: dict[str, Method] = {
         {"objective.kl_end": 0.5},
     ),
     "aggressive": Method(
-        "the encoder trained ahead of the decoder (He et al., 2019), KL weight as with anneal",
+        "the encoder trained ahead of the decoder (He et al., 2019), KL weight from 0.05 to 1",
         {
             "training.aggressive": True,
             "objective.kl_schedule": "linear",
@@ -175,7 +184,7 @@ METHODS: dict[str, Method] = {
     ),
     "cnn": Method(
         "a dilated convolution as decoder, which sees 15 tokens (Yang et al., 2017)",
-        {"model.decoder": "cnn", "model.cnn_size": "S"},
+        _CNN,
     ),
     "iwae": Method(
         "the bound of 5 importance samples, DReG gradient (Burda 2016, Tucker 2019)",
@@ -198,13 +207,24 @@ METHODS: dict[str, Method] = {
 }
 
 
+def bounds(name: str) -> tuple[str, str]:
+    """Floor and ceiling with the same decoder as a method."""
+    own = METHODS[name].fields.get("model.decoder")
+    return (f"{FLOOR}_{own}", f"{CEILING}_{own}") if own else (FLOOR, CEILING)
+
+
+BOUNDS = {bound for name in METHODS for bound in bounds(name)}
+
+
 def choose(names: list[str]) -> list[str]:
-    """The methods of a comparison: floor and ceiling first, then the named ones, once each.
+    """The methods of a comparison: floors and ceilings first, then the named ones, once each.
 
     Raises:
       UserError: one is unknown.
     """
-    return list(dict.fromkeys([FLOOR, CEILING, *known(names, METHODS)]))
+    chosen = known(names, METHODS)
+    own = [bound for name in chosen for bound in bounds(name)]
+    return list(dict.fromkeys([FLOOR, CEILING, *own, *chosen]))
 
 
 def known(names: list[str], methods: dict[str, Method]) -> list[str]:

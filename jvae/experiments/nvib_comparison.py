@@ -13,7 +13,7 @@ Henderson and Fehr (2023), A VAE for Transformers with Nonparametric Variational
 Bottleneck: the report says of three of its claims whether they hold on this corpus.
 """
 
-import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from rich.console import Console
 from jvae.errors import UserError
 from jvae.experiments import nvib, text
 from jvae.experiments.command import main as command_line
-from jvae.experiments.compare import train_or_read, whole_numbers
+from jvae.experiments.compare import Text, shared_text, train_or_read, whole_numbers
 from jvae.experiments.methods import Method, known
 
 # What the methods without weights and variances in their sets take in NVIB's place.
@@ -115,13 +115,14 @@ def compare(
         for name in names:
             check(configure(base, name, seed))
     make_workdir(workdir)
+    text_of = shared_text(base)
     outcomes = []
     for seed in seeds:
         for name in names:
             config = configure(base, name, seed)
-            outcome = train_or_read(config, name, METHODS[name].about, workdir, console)
+            outcome = train_or_read(config, name, METHODS[name].about, workdir, console, text_of)
             if "error" not in outcome:
-                outcome |= _measured(outcome, workdir / LANGUAGE_MODEL, number, pairs)
+                outcome |= _measured(outcome, workdir / LANGUAGE_MODEL, number, pairs, text_of)
             outcomes.append(outcome)
             console.print(nvib_report.line(outcome), highlight=False, soft_wrap=True)
     if all("error" in outcome for outcome in outcomes):
@@ -131,22 +132,25 @@ def compare(
 
 
 def _measured(
-    outcome: dict[str, Any], language_model: Path, number: int, pairs: int
+    outcome: dict[str, Any],
+    language_model: Path,
+    number: int,
+    pairs: int,
+    text_of: Callable[[], Text],
 ) -> dict[str, Any]:
     """The outcome's results with "quality" among them, measured or read; or its "error"."""
     from jvae.experiments import quality
     from jvae.experiments.report import save_results
-    from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
+    from jvae.experiments.setup import encode_corpus, load_run, read_json
     from jvae.experiments.use import Decoding
 
     folder = Path(outcome["folder"])
     # A run that went on has other sentences.
     asked = {"number": number, "pairs": pairs, "epoch": outcome["results"]["best_epoch"]}
     path = folder / quality.QUALITY
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if found.get("asked") != asked:
+    if not path.exists() or read_json(path).get("asked") != asked:
         run = load_run(folder)
-        data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+        data = encode_corpus(run.config, text_of().corpus, run.tokenizer)
         try:
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
                 found = quality.measure(
@@ -162,9 +166,9 @@ def _measured(
                 )
         except UserError as error:
             return {"error": f"measuring its sentences: {error}"}
-        found["asked"] = asked
-        save_results(folder, found, quality.QUALITY)
-    return {"results": outcome["results"] | {"quality": found}}
+        save_results(folder, found | {"asked": asked}, quality.QUALITY)
+    # As it is read the next time, where a figure that is not finite is none.
+    return {"results": outcome["results"] | {"quality": read_json(path)}}
 
 
 def main() -> None:

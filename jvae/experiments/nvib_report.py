@@ -8,7 +8,15 @@ from rich.console import Console
 
 from jvae import plots
 from jvae.experiments import compare_report
-from jvae.experiments.compare_report import Column, Outcome, by_method, cell, result, seconds
+from jvae.experiments.compare_report import (
+    ESTIMATED,
+    Column,
+    Outcome,
+    by_method,
+    result,
+    rows,
+    seconds,
+)
 from jvae.experiments.report import save_results
 from jvae.training.logs import write_atomically
 
@@ -172,7 +180,7 @@ def _count(holding: int, number: int) -> str:
 def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     """Prints the table and the claims, and writes them with pictures."""
     groups, found = by_method(outcomes), claims(outcomes)
-    text = _page(groups, [o for o in outcomes if "error" in o], found)
+    text = _page(outcomes, found)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     write_atomically(workdir / PAGE, text)
     save_results(workdir, {"runs": list(outcomes), "claims": found}, TABLE)
@@ -180,6 +188,7 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     pictures.mkdir(exist_ok=True)
     columns = {column.name: column for column in COLUMNS}
     real = [_real(runs[0]) for runs in groups.values()][:1]
+    real = [point for point in real if None not in point]  # too unlikely for a number
     for name, x, y, beside in (
         ("reconstruction", "share", "BLEU", {}),
         ("generation", "R-PPL", "F-PPL", {"real text": real}),
@@ -199,22 +208,21 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     console.print(f"everything is in {workdir}: open {PAGE}", highlight=False, soft_wrap=True)
 
 
-def _real(outcome: Outcome) -> tuple[float, float]:
+def _real(outcome: Outcome) -> tuple[float | None, float | None]:
     """What real text has in place of the perplexities of samples."""
     quality = outcome["results"]["quality"]
     return quality["reverse_ppl"]["real"], quality["forward_ppl"]["real"]
 
 
-def _page(
-    groups: dict[str, list[Outcome]], failures: Sequence[Outcome], found: Sequence[str]
-) -> str:
+def _page(outcomes: Sequence[Outcome], found: Sequence[str]) -> str:
     head = ["method", *(column.name for column in COLUMNS)]
-    rows = [[name, *(cell(column, runs) for column in COLUMNS)] for name, runs in groups.items()]
-    table = [head, ["---"] + ["---:"] * len(COLUMNS), *rows]
+    body = [row[:-1] for row in rows(outcomes, COLUMNS)]  # of sets there is no verdict
+    table = [head, ["---"] + ["---:"] * len(COLUMNS), *body]
     lines = ["# Sets of vectors compared", ""]
     lines += ["| " + " | ".join(row) + " |" for row in table]
     lines += ["", "Means over seeds ± standard deviation, or of one seed IW-NLL's standard error."]
+    lines += [ESTIMATED]
     lines += [""] + [f"- {column.name}: {column.reads}" for column in COLUMNS]
     lines += [""] + [f"- {claim}" for claim in found]
-    lines += [f"- {line(outcome)}" for outcome in failures]
+    lines += [f"- {line(outcome)}" for outcome in outcomes if "error" in outcome]
     return "\n".join(lines) + "\n"

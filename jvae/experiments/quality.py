@@ -8,6 +8,7 @@ runs below `quality/` of the run directory, resumed or read there by the same co
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,7 @@ def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
         if field not in results:  # all ends are equal
             continue
         digits = 3 if field.startswith(("distinct", "exact")) else 2
-        figures = [f"{x:.{digits}f}" for x in results[field].values()]
+        # A perplexity that no number can hold is read back as none.
+        figures = [f"{math.inf if x is None else x:.{digits}f}" for x in results[field].values()]
         table.add_row(name, *figures, *[""] * (2 - len(figures)), note)
     console.print(table)

@@ -20,6 +20,12 @@ from jvae.experiments.use import Decoding, interpolate, reconstruct, sample_prio
 from jvae.training.logs import write_atomically
 
 
+def plus_minus(value: float, error: float | None, digits: int = 2) -> str:
+    """`value ± error`, or the value alone: one sentence has no error bar."""
+    known = error is not None and math.isfinite(error)
+    return f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if known else "")
+
+
 def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(name, figure, what it says) for each number that the model defines."""
     r = results
@@ -29,25 +35,25 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         if key in r:
             rows.append((name, text, note))
 
-    def plus_minus(key: str) -> str:
-        return f"{r.get(key, 0):.2f} ± {r.get(f'{key}_se', 0):.2f}"
+    def with_error(key: str) -> str:
+        return plus_minus(r.get(key, 0), r.get(f"{key}_se"))
 
     samples = r.get("iw_samples", 0)
     part = r.get("iw_sentences", 0)
     some = "" if part == r["sentences"] else f", first {part} sentences"
     per_token = "per predicted token, </s> counted"
-    add(f"IW-NLL({samples})", "iw_nll", plus_minus("iw_nll"), f"nats per sentence{some}")
+    add(f"IW-NLL({samples})", "iw_nll", with_error("iw_nll"), f"nats per sentence{some}")
     if "iw_remaining" in r:
         left = r["iw_remaining"]
-        figure = f"{-left['nll']:.2f} ± {left['error']:.2f}"
-        rows.append(("  the rest", figure, f"what going on to {left['samples']} samples would add"))
+        change = plus_minus(-left["nll"], left["error"])
+        rows.append(("  the rest", change, f"what going on to {left['samples']} samples would add"))
     add("PPL (IW)", "ppl_iw", f"{r.get('ppl_iw', 0):.2f}", per_token)
-    add("ELBO", "elbo", plus_minus("elbo"), "nats per sentence, KL weight 1")
+    add("ELBO", "elbo", with_error("elbo"), "nats per sentence, KL weight 1")
     add("PPL (ELBO)", "ppl_elbo", f"{r.get('ppl_elbo', 0):.2f}", per_token)
-    add("rec", "rec", plus_minus("rec"), "nats per sentence")
+    add("rec", "rec", with_error("rec"), "nats per sentence")
     if r.get("latent_size", 0):
         how = "" if r.get("kl_analytic", True) else ", Monte Carlo, one z a sentence"
-        add("KL", "kl", plus_minus("kl"), f"nats per sentence{how}")
+        add("KL", "kl", with_error("kl"), f"nats per sentence{how}")
         # In closed form they sum to the KL; NVIB's first two are what its paper weighs.
         of = "nats" if r.get("kl_analytic", True) else "nats, as training weighs it; no part of KL"
         for name, key, note in (
@@ -59,8 +65,8 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         for name, key in (("MI (batch)", "mi_batch"), ("MI (corpus)", "mi_corpus")):
             if key in r:
                 mi = r[key]
-                figure = f"{mi['value']:.2f} ± {mi['standard_error']:.2f}"
-                rows.append((name, figure, f"nats, at most {mi['ceiling']:.2f}"))
+                text = plus_minus(mi["value"], mi["standard_error"])
+                rows.append((name, text, f"nats, at most {mi['ceiling']:.2f}"))
         units = f"{r.get('au', 0)} of {r['latent_size']}"
         add("AU", "au", units, "units whose mean varies by > 0.01")
         if "mmd" in r:

@@ -241,15 +241,28 @@ def is_finished(workdir: Path, config: ConfigDict) -> bool:
     return (workdir / RESULTS).exists() and stored == json.loads(json.dumps(config.to_dict()))
 
 
-def load_config(workdir: Path) -> ConfigDict:
-    """The configuration of a run directory, with defaults for fields that came later."""
-    config = default_config()
-    path = workdir / CONFIG
-    stored = read_json(path)
+def read_config(path: Path) -> ConfigDict:
+    """The configuration in a run directory's file, with defaults for fields that came later.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    config, stored = default_config(), read_json(path)
     try:
         config.update(stored)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {checkpoint.first_line(error)}") from error
+    return config
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """The configuration of a run directory.
+
+    Raises:
+      UserError: it is missing, damaged, or no sound one.
+    """
+    path = workdir / CONFIG
+    config = read_config(path)
     try:
         check(config)
     except UserError as error:

@@ -53,7 +53,7 @@ def test_points_like_the_prior_have_no_mmd_and_others_do(results_of):
 
 def test_the_mmd_is_of_the_sentences_own_z_and_draws_of_the_prior(results_of):
     params = {"encoder": {}, "decoder": {}, "prior": {}}
-    draws = prior_samples(MODEL, params, N, key=stream(KEY, Stream.EVALUATION))
+    draws = prior_samples(MODEL, params, np.arange(N), key=stream(KEY, Stream.EVALUATION))
     z = np.random.default_rng(1).normal(size=(N, L)) - 0.5
 
     def similarity(x, y):

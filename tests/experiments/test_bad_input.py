@@ -27,6 +27,9 @@ def text(*arguments: str, **options) -> str:
         (["--config.training.seed=x"], ["config.training.seed=x", "'x'"]),
         (["--config=/nowhere/my.py"], ["/nowhere/my.py", "No such file"]),
         (["--config=FILE"], ["config.py, line 3: invalid syntax"]),
+        (["--config=SAVED", "--train=x.txt"], ["model.latent_size = 0 must be above 0"]),
+        (["--config=BROKEN"], ["config.json is damaged: Expecting", "line 1"]),
+        (["--config", "DIR/config.json"], ["config.json is missing", "run directory?"]),
         (["train.txt"], ["'train.txt'", "--"]),
         (["--train=/nowhere/my.txt", "--workdir=DIR"], ["/nowhere/my.txt: no such file"]),
         ([], ["--train=FILE"]),
@@ -35,8 +38,12 @@ def text(*arguments: str, **options) -> str:
 def test_a_wrong_command_line(arguments, says, tmp_path):
     file = tmp_path / "config.py"
     file.write_text("from jvae.experiments import text\n\ndef get_config(:\n    return 1\n")
-    names = {"FILE": str(file), "DIR": str(tmp_path / "run")}
-    arguments = [a.replace("FILE", names["FILE"]).replace("DIR", names["DIR"]) for a in arguments]
+    saved, broken = tmp_path / "saved.json", tmp_path / "config.json"
+    saved.write_text('{"model": {"latent_size": 0}}')
+    broken.write_text('{"training": ')
+    paths = {"FILE": file, "SAVED": saved, "BROKEN": broken, "DIR": tmp_path / "run"}
+    for name, path in paths.items():
+        arguments = [argument.replace(name, str(path)) for argument in arguments]
     message = text(*arguments, cwd=tmp_path)
     for part in says:
         assert part in message

@@ -21,7 +21,7 @@ from tests.experiments.setting import execute, the_line
 
 def outcome(method, seed=0, *, label="used", **results):
     figures = {"iw_nll": 30.0, "iw_nll_se": 0.1, "elbo": -31.0, "rec": 29.0, "kl": 2.0, "au": 4}
-    figures |= {"best_epoch": 1, "verdict": {"label": label}} | results
+    figures |= {"corpus": "chitchat", "best_epoch": 1, "verdict": {"label": label}} | results
     history = [{"epoch": 1, "seconds": 2.0}, {"epoch": 2, "seconds": 3.0}]
     found = {"results": figures, "history": history}
     return {"method": method, "seed": seed, "folder": f"runs/{method}/seed-{seed}"} | found
@@ -58,7 +58,7 @@ def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
     # The same command again reads what is there, and trains what failed only.
     trained = []
 
-    def run(config, folder, console, pretraining):
+    def run(config, folder, console, **given):
         trained.append(folder.parent.name)
         raise UserError("not again")
 

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 import jvae.experiments
 from jvae.decoders import CNN_SIZES
 from jvae.errors import UserError
-from jvae.experiments import setup
+from jvae.experiments import command, setup
 from jvae.experiments.building import (
     make_control,
     make_inner_loop,
@@ -38,7 +38,7 @@ FILES = sorted((ROOT / "experiments" / "configs").rglob("*.py"))
 EXPERIMENTS = [
     name
     for _, name, _ in pkgutil.iter_modules(jvae.experiments.__path__)
-    if "def get_config" in Path(jvae.experiments.__path__[0], f"{name}.py").read_text()
+    if "def get_config()" in Path(jvae.experiments.__path__[0], f"{name}.py").read_text()
 ]
 
 
@@ -147,6 +147,18 @@ def test_a_run_older_than_a_field_had_its_default(tmp_path, monkeypatch):
         setup.open_run(config, tmp_path)
 
 
+@pytest.mark.parametrize("separator", ["=", " "])
+def test_a_runs_own_configuration_is_one(separator, tmp_path):
+    config = default_config()
+    config.training.update({"seed": 7, "learning_rate": 0.5})
+    setup.save_config(tmp_path, config)
+    words = f"--config{separator}{tmp_path / 'config.json'}".split(" ")
+    given = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=given)
+    given(command._loadable(["program", *words]))
+    assert given.config.to_dict() == config.to_dict()
+
+
 def test_what_decides_the_phase_is_not_free():
     # The batch of He's MI estimator decides when the aggressive phase ends.
     old, new = default_config().to_dict(), default_config().to_dict()
@@ -199,6 +211,14 @@ def test_the_best_epoch_is_chosen_by_what_training_weighs():
     assert score(config, figures) == pytest.approx(-10 - 0.1 * (2 + 6 + 1) - 7)
     config.objective.loss = "elbo"
     assert score(config, figures) == -109
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "logistic", "cyclical"])
+def test_without_a_last_weight_the_best_epoch_is_the_best_reconstruction(schedule):
+    config = default_config()
+    config.objective.update({"kl_schedule": schedule, "kl_end": 0.0})
+    assert weights([10**6], kl_schedule=schedule, kl_end=0.0) == [0.0]
+    assert score(config, {"rec": 10.0, "kl": 99.0, "elbo": -109.0}) == -10.0
 
 
 def test_constant_is_beta():
@@ -306,7 +326,12 @@ def test_a_language_model_has_no_latent():
         ("model.vmf_kappa", 1e9, "at most 10000"),
         ("training.epochs", 0, "above 0"),
         ("training.learning_rate", -1.0, "above 0"),
-        ("training.clip_norm", float("nan"), "above 0"),
+        ("training.clip_norm", float("nan"), "a finite number"),
+        ("objective.info_alpha", float("nan"), "a finite number"),
+        ("objective.kl_end", float("inf"), "a finite number"),
+        ("objective.kl_end", -1.0, "at least 0"),
+        ("objective.kl_start", -0.1, "at least 0"),
+        ("objective.kl_steepness", 0.0, "above 0"),
         ("training.seed", -1, "at least 0"),
         ("training.max_batches", -1, "at least 0"),
         ("training.num_devices", -1, "at least 0"),
@@ -500,6 +525,25 @@ def test_sets_may_train_by_the_importance_weighted_bound():
     config.objective.kl_schedule = "constant"
     config.update_from_flattened_dict(IWAE)
     check(config)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"loss": "free_bits", "free_bits_mode": "total"},
+        {"loss": "capacity"},
+        {"rate_control": "minimum_rate"},
+        {"rate_control": "soft_free_bits"},
+    ],
+)
+def test_what_aims_at_a_kl_is_refused_where_it_is_a_constant(fields):
+    config = default_config()
+    config.objective.kl_schedule = "constant"
+    config.objective.update(fields)
+    check(config)
+    config.model.update({"posterior": "vmf", "prior": "uniform_sphere"})
+    with pytest.raises(UserError, match="'vmf': its KL is a constant, which model.vmf_kappa sets"):
+        check(config)
 
 
 def test_learned_positions_must_reach_the_longest_sentence():

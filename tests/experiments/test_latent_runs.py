@@ -55,6 +55,9 @@ def test_numbers_that_a_family_does_not_define_are_absent():
     terms = PosteriorTerms(*(np.ones((4, 2)) for _ in range(4)), {}, {}, rec=np.ones(4))
     assert "mi" not in training_figures(terms, 4, has_mi=False)
     assert "mi" in training_figures(terms, 4)
+    assert training_figures(terms, 4)["kl_per_dim"] == [1.0, 1.0]
+    estimated = training_figures(terms._replace(kl=np.ones((4, 1))), 4)
+    assert estimated["kl"] == 1.0 and "kl_per_dim" not in estimated
     rows = {"sentences": 4, "latent_size": 2, "au": 1, "shuffled_rec": 1.0, "kl": 2.0}
     notes = [
         dict((r[0], r[2]) for r in table_rows(rows | {"kl_analytic": a})) for a in (True, False)

@@ -208,7 +208,7 @@ def test_what_follows_does_not_change_the_first_phase(train):
 def test_methods_with_the_same_pretraining_share_it(train, tmp_path, monkeypatch):
     folders = {}
 
-    def failing(config, folder, console, pretraining):
+    def failing(config, folder, console, *, pretraining, **text):
         folders[folder.parent.name, config.training.seed] = pretraining
         raise UserError("not trained here")
 
