@@ -1,4 +1,14 @@
-"""What is timed of jvae: the programs that its experiments run, not extracts of them."""
+"""What is timed of jvae: its own step, estimator and decoders, compiled as its experiments do.
+
+The training step is the whole one (`make_step`, parallel mode "jit"), driven as the loop does.
+What is run of it, and in what portions, is chosen for timing and differs from a command's:
+
+- `epoch` is rounds of inner updates and one outer, without the stop rule and the pass that
+  measures the mutual information;
+- `iw` takes 2 sentences, whose chunks by `evaluation.memory_mb` are larger than those of
+  evaluation's 8 (at V 6,000 250 samples, where evaluation takes 100);
+- `greedy` and `beam` decode 1,000 and 100 sentences in one call, where commands take 64 at a time.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import jvae
-from benchmarks.sizes import TF_HEADS, TF_LAYERS, Size, random_tokens, random_weights
+from benchmarks.sizes import (
+    TF_HEADS,
+    TF_LAYERS,
+    Size,
+    random_tokens,
+    random_weights,
+    usual_start,
+)
 from jvae.data.batching import choose_buckets, epoch_plan
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
@@ -59,6 +76,7 @@ class Training:
     def __init__(
         self,
         size: Size,
+        weights: dict,
         tokens: np.ndarray,
         lengths: np.ndarray,
         inner: InnerLoop | None,
@@ -75,9 +93,8 @@ class Training:
             StepSettings(widths=buckets.widths, inner=inner),
             parallel.sharding,
         )
-        # The usual start: training from large weights would soon leave the finite numbers.
-        weights = jax.tree.map(lambda leaf: jnp.asarray(0.05 * leaf), random_weights(size, 0))
-        state = create_state(weights, optimiser, inner_optimiser, aggressive=inner is not None)
+        params = jax.tree.map(jnp.asarray, weights)
+        state = create_state(params, optimiser, inner_optimiser, aggressive=inner is not None)
         self.state: TrainState = parallel.place_state(state)
         self.step = parallel.compile(step)
         self.key = parallel.replicate(jax.random.key(0))
@@ -96,10 +113,15 @@ class Training:
         jax.block_until_ready(self.state)
 
 
+def inner_loop(updates: int) -> InnerLoop:
+    """So many updates whatever the loss does: the stop rule's window never fills."""
+    return InnerLoop(updates, updates + 1)
+
+
 def joint(size: Size, steps: int, precision: str) -> Callable[[], None]:
     """Joint steps."""
-    tokens = random_tokens(size, NUM_SENTENCES, 0)
-    training = Training(size, tokens, np.full(len(tokens), size.length), None, precision)
+    tokens, weights = random_tokens(size, NUM_SENTENCES, 0), usual_start(size)
+    training = Training(size, weights, tokens, np.full(len(tokens), size.length), None, precision)
     return partial(training.run, steps)
 
 
@@ -107,19 +129,24 @@ def inner(size: Size, updates: int) -> Callable[[], None]:
     """One aggressive step: so many updates of the encoder, one of the decoder."""
     tokens = random_tokens(size, NUM_SENTENCES, 0)
     lengths = np.full(len(tokens), size.length)
-    return Training(size, tokens, lengths, InnerLoop(updates, updates + 1)).run
+    return Training(size, usual_start(size), tokens, lengths, inner_loop(updates)).run
 
 
 def epoch(
     size: Size, tokens: np.ndarray, lengths: np.ndarray, steps: int, updates: int
 ) -> Callable[[], None]:
-    """Several aggressive steps over sentences of many lengths."""
-    training = Training(size, tokens, lengths, InnerLoop(updates, updates + 1))
+    """Several aggressive steps over sentences of many lengths: rounds, not an epoch.
+
+    A round is so many updates of the encoder and one of the decoder. A real epoch has as many
+    rounds as the corpus has batches, its inner loops end by the stop rule, and after it the mutual
+    information is measured, which may end the phase.
+    """
+    training = Training(size, usual_start(size), tokens, lengths, inner_loop(updates))
     return partial(training.run, steps)
 
 
 def iw(size: Size, sentences: int, samples: int) -> Callable[[], None]:
-    """IW-NLL of so many sentences, in the pieces that evaluation takes by default."""
+    """IW-NLL of so many sentences, in chunks of the memory that evaluation takes by default."""
     model = make_model(size, 0.0)
     params = jax.tree.map(jnp.asarray, random_weights(size, 0))
     batch = as_batch(random_tokens(size, sentences, 0))
@@ -133,7 +160,7 @@ def iw(size: Size, sentences: int, samples: int) -> Callable[[], None]:
 
 
 def greedy_decoding(size: Size, sentences: int) -> Callable[[], None]:
-    """Greedy sentences from the prior."""
+    """Greedy sentences from the prior, all in one call."""
     decoder = make_model(size, 0.0).decoder
     params = jax.tree.map(jnp.asarray, random_weights(size, 0)["decoder"])
     z = jax.random.normal(jax.random.key(0), (sentences, size.latent_size))
@@ -142,7 +169,7 @@ def greedy_decoding(size: Size, sentences: int) -> Callable[[], None]:
 
 
 def beam(size: Size, sentences: int, width: int) -> Callable[[], None]:
-    """Beam search from the prior."""
+    """Beam search from the prior, all sentences in one call."""
     decoder = make_model(size, 0.0).decoder
     params = jax.tree.map(jnp.asarray, random_weights(size, 0)["decoder"])
     z = jax.random.normal(jax.random.key(0), (sentences, size.latent_size))

@@ -10,7 +10,9 @@ class Size(NamedTuple):
 
     All sentences of a batch have one length, as in the published scripts: no framework pays for
     padding here. The decoder is "lstm", "cnn" (`CNN_BLOCKS` blocks of `hidden_size` channels) or
-    "transformer" (`TF_LAYERS` blocks, as its encoder has); the others' encoder is an LSTM.
+    "transformer" (`TF_LAYERS` blocks, as its encoder has); the others' encoder is an LSTM. Dropout
+    acts in training and is what is usual; the learning rate is plain SGD's, He et al.'s, with
+    which a Transformer's KL grows without bound.
     """
 
     vocab_size: int
@@ -20,21 +22,13 @@ class Size(NamedTuple):
     latent_size: int = 32
     batch_size: int = 32
     decoder: str = "lstm"
+    dropout: float = 0.5
+    learning_rate: float = 1.0
 
     @property
     def encoder(self) -> str:
         """By its name in jvae."""
         return "transformer" if self.decoder == "transformer" else "lstm"
-
-    @property
-    def dropout(self) -> float:
-        """In training: what is usual."""
-        return 0.1 if self.decoder == "transformer" else 0.5
-
-    @property
-    def learning_rate(self) -> float:
-        """Of plain SGD: He et al.'s, with which a Transformer's KL grows without bound."""
-        return 0.01 if self.decoder == "transformer" else 1.0
 
 
 SIZES = {
@@ -46,8 +40,8 @@ SIZES = {
     "tiny_cnn": Size(50, 8, 12, 5, 4, 4, "cnn"),
     "captions_cnn": Size(6_000, 128, 256, 12, decoder="cnn"),
     "ptb_he_cnn": Size(10_000, 512, 1024, 22, decoder="cnn"),  # blocks of 1024, as published
-    "tiny_tf": Size(50, 8, 12, 5, 4, 4, "transformer"),
-    "captions_tf": Size(6_000, 128, 256, 12, decoder="transformer"),
+    "tiny_tf": Size(50, 8, 12, 5, 4, 4, "transformer", 0.1, 0.01),
+    "captions_tf": Size(6_000, 128, 256, 12, 32, 32, "transformer", 0.1, 0.01),
 }
 CNN_BLOCKS, CNN_TAPS = 3, 3  # the smallest decoder of Yang et al. (2017): dilations 1, 2, 4
 TF_LAYERS, TF_HEADS = 2, 4  # jvae's defaults; 4 H units within each block
@@ -128,7 +122,19 @@ def random_weights(size: Size, seed: int) -> dict:
     return {"encoder": encoder, "decoder": decoder, "prior": {}}
 
 
-def flops(size: Size, case: str, *, sentences: int, samples: int = 1) -> float:
+def usual_start(size: Size) -> dict:
+    """Small weights to train from: from large ones training would soon leave the finite numbers."""
+
+    def small(weights: dict) -> dict:
+        return {
+            key: small(value) if isinstance(value, dict) else 0.05 * value
+            for key, value in weights.items()
+        }
+
+    return small(random_weights(size, 0))
+
+
+def flops(size: Size, case: str, *, sentences: float, samples: int = 1) -> float:
     """Floating-point operations of the matrix products that a case cannot do without.
 
     Encoder and decoder each have products of the embeddings and of the layers' states, the decoder

@@ -21,7 +21,7 @@ import numpy as np
 
 import jvae
 from benchmarks.jvae_cases import KL_WEIGHT, make_model
-from benchmarks.sizes import SIZES, Size, random_weights
+from benchmarks.sizes import SIZES, Size, usual_start
 from jvae.data import Split
 from jvae.data.batching import Buckets, Plan, choose_buckets, epoch_plan
 from jvae.data.store import StoredTokens
@@ -86,7 +86,7 @@ class Training:
             StepSettings(widths=buckets.widths, inner=inner),
             parallel.sharding,
         )
-        weights = jax.tree.map(lambda leaf: jnp.asarray(0.05 * leaf), random_weights(size, 0))
+        weights = jax.tree.map(jnp.asarray, usual_start(size))
         state = create_state(weights, *optimisers, aggressive=inner is not None)
         self.state = parallel.replicate(state)
         self.inner = inner

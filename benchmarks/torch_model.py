@@ -142,9 +142,9 @@ class TextVAE(nn.Module):
     def greedy(self, z: torch.Tensor, max_length: int) -> torch.Tensor:
         """`[B, max_length]`: the likeliest words until every sentence has ended."""
         state = self.decoder.start(z, max_length)
-        token = torch.full((len(z),), 1)
-        ended = torch.zeros(len(z), dtype=torch.bool)
-        words = torch.zeros(len(z), max_length, dtype=torch.long)
+        token = torch.full((len(z),), 1, device=z.device)
+        ended = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        words = torch.zeros(len(z), max_length, dtype=torch.long, device=z.device)
         for step in range(max_length):
             state, logits = self.decoder.step(state, z, token)
             logits[:, :2] = -torch.inf
@@ -159,14 +159,15 @@ class TextVAE(nn.Module):
     def beam(self, z: torch.Tensor, max_length: int, width: int) -> torch.Tensor:
         """`[B, max_length]`: batched beam search, all sentences in one batch of hypotheses."""
         rows = len(z)
-        first = torch.arange(rows)[:, None] * width
+        every = torch.arange(rows, device=z.device)
+        first = every[:, None] * width
         wide = z.repeat_interleave(width, dim=0)
         state = self.decoder.start(wide, max_length)
-        token = torch.full((rows * width,), 1)
-        words = torch.zeros(rows, width, max_length, dtype=torch.long)
-        score = torch.full((rows, width), -torch.inf)
+        token = torch.full((rows * width,), 1, device=z.device)
+        words = torch.zeros(rows, width, max_length, dtype=torch.long, device=z.device)
+        score = torch.full((rows, width), -torch.inf, device=z.device)
         score[:, 0] = 0.0
-        best, best_score = words[:, 0].clone(), torch.full((rows,), -torch.inf)
+        best, best_score = words[:, 0].clone(), torch.full_like(score[:, 0], -torch.inf)
         for step in range(max_length):
             state, logits = self.decoder.step(state, wide, token)
             gain = torch.log_softmax(logits, dim=-1)
@@ -183,7 +184,7 @@ class TextVAE(nn.Module):
             ended = (chosen == 2) | (step + 1 == max_length)
             ending, place = score.masked_fill(~ended, -torch.inf).max(dim=-1)
             wins = ending > best_score
-            best = torch.where(wins[:, None], words[torch.arange(rows), place], best)
+            best = torch.where(wins[:, None], words[every, place], best)
             best_score = torch.maximum(ending, best_score)
             score = score.masked_fill(ended, -torch.inf)
             if bool((score.amax(-1) <= best_score).all()):
@@ -214,7 +215,7 @@ def read(model: TextVAE, of: str = "data") -> dict:
 
     def arrays(views: dict) -> dict:
         return {
-            name: arrays(view) if isinstance(view, dict) else view.numpy().copy()
+            name: arrays(view) if isinstance(view, dict) else view.cpu().numpy().copy()
             for name, view in views.items()
         }
 

@@ -170,8 +170,8 @@ class TransformerDecoder(nn.Module):
     ) -> tuple[int, list[torch.Tensor], list[torch.Tensor]]:
         """The first token's number; by block, the share of z and room for keys and values."""
         shares = [block.precompute(z) for block in self.transformer.blocks]
-        width = self.output.in_features // TF_HEADS
-        pasts = [torch.empty(2, len(z), TF_HEADS, max_length, width) for _ in shares]
+        room = 2, len(z), TF_HEADS, max_length, self.output.in_features // TF_HEADS
+        pasts = [torch.empty(room, device=z.device) for _ in shares]
         return 0, shares, pasts
 
     def step(
