@@ -1,4 +1,4 @@
-"""Per-sentence terms of a whole split, in the corpus' order."""
+"""Per-sentence terms of a whole split, in the corpus' order; products in full float32."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jvae.distributions import SURROGATE_KL, draw
+from jvae.layers.product import in_float32
 from jvae.objectives import importance_weights, kl_divergence
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, example_keys, stream
@@ -64,6 +65,7 @@ class PosteriorTerms(NamedTuple):
         return {name: float(np.mean(value, dtype=np.float64)) for name, value in named.items()}
 
 
+@in_float32
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     """The posterior and one sample of it; no dropout."""
     found = model.inference(params, batch, key=key, train=False)
@@ -79,12 +81,14 @@ def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     return Encoded(kl, centre, q.log_var, z, centre, surrogate, found.figures)
 
 
+@in_float32
 def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key) -> Array:
     """`-log p(x | z)` for a given `z` `[B, L]`: `[B]`, nats per sentence."""
     decoder_key = stream(key, Stream.DECODER)
     return -model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=False)
 
 
+@in_float32
 def prior_samples(model: VAE, params: Params, num_sentences: int, *, key: Key) -> Any:
     """`[N, L]`, or sets: for each sentence a z from the prior, which says nothing about it."""
     prior = model.prior.distribution(params)
@@ -93,6 +97,7 @@ def prior_samples(model: VAE, params: Params, num_sentences: int, *, key: Key) -
     return jax.tree.map(lambda draws: draws[:, 0], of_one)
 
 
+@in_float32
 def log_weights(
     model: VAE,
     params: Params,
