@@ -23,7 +23,7 @@ from rich.console import Console
 from jvae.errors import UserError
 from jvae.experiments import nvib, text
 from jvae.experiments.command import main as command_line
-from jvae.experiments.compare import train_or_read, whole_numbers
+from jvae.experiments.compare import refuse_processes, train_or_read, whole_numbers
 from jvae.experiments.methods import Method, known
 
 # What the methods without weights and variances in their sets take in NVIB's place.
@@ -109,6 +109,7 @@ def compare(
     from jvae.experiments.setup import make_workdir
 
     names = known(methods, METHODS)
+    refuse_processes(base)
     for seed in seeds:  # what a method cannot do is said before hours of training
         for name in names:
             check(configure(base, name, seed))
@@ -144,7 +145,7 @@ def _measured(
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if found.get("asked") != asked:
         run = load_run(folder)
-        data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+        data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, folder)
         try:
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
                 found = quality.measure(
