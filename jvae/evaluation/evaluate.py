@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -86,14 +86,15 @@ class Programs(NamedTuple):
       model: the VAE.
       encode: `(params, batch, *, key) -> Encoded`.
       decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program wherever z is from.
-      compile: what makes a function fast.
+      importance: (samples, of them at once) -> `(params, batch, first_sample, *, key) -> [B, K]`,
+        nats: see `importance_weights`; the same for the same numbers.
       place: puts a tree of `[B, ..]` NumPy arrays on the devices.
     """
 
     model: VAE
     encode: Callable[..., Encoded]
     decode: Callable[..., Array]
-    compile: Callable[..., Any]
+    importance: Callable[[int, int], Callable[..., Array]]
     place: Callable[[Any], Any]
 
     def posterior(
@@ -107,11 +108,6 @@ class Programs(NamedTuple):
             return PosteriorTerms(self.decode(params, encoded.z, batch, key=key), *encoded)
 
         return collect(terms, split, num_sentences)
-
-    def importance(self, num_samples: int, chunk_size: int) -> Callable[..., Array]:
-        """`(params, batch, first_sample, *, key) -> [B, K]`, nats: see `importance_weights`."""
-        weights = partial(log_weights, self.model, num_samples=num_samples, chunk_size=chunk_size)
-        return self.compile(weights)
 
     def reconstruction(
         self, params: Params, z: Any, split: Iterable[Batch], key: Key
@@ -132,11 +128,17 @@ def make_programs(
     place: Callable[[Any], Any] = jax.device_put,
 ) -> Programs:
     """The programs of a model, by default for one device."""
+
+    @cache  # what was compiled for its memory is what runs
+    def importance(num_samples: int, chunk_size: int) -> Callable[..., Array]:
+        weights = partial(log_weights, model, num_samples=num_samples, chunk_size=chunk_size)
+        return compile(weights)
+
     return Programs(
         model=model,
         encode=compile(partial(encode, model)),
         decode=compile(partial(reconstruction, model)),
-        compile=compile,
+        importance=importance,
         place=place,
     )
 
@@ -310,7 +312,7 @@ def _importance(
 ) -> dict[str, Any]:
     """IW-NLL(K), its curve over K, and the perplexity, over the first sentences of the split."""
     count = min(settings.iw_sentences or len(split.split.lengths), len(split.split.lengths))
-    some = Split(split.split.tokens[:count], split.split.lengths[:count])
+    some = Split(split.split.tokens, split.split.lengths[:count])  # the tokens may be on disk
     # Without a latent one sample is exact.
     num_samples = settings.iw_samples if programs.model.latent_size > 0 else 1
     few = dataclasses.replace(split, split=some, batch_size=settings.iw_batch_size)
