@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -129,7 +129,7 @@ def make_programs(
 ) -> Programs:
     """The programs of a model, by default for one device."""
 
-    @cache  # what was compiled for its memory is what runs
+    @lru_cache(maxsize=1)  # what was compiled last, for its memory, is what runs
     def importance(num_samples: int, chunk_size: int) -> Callable[..., Array]:
         weights = partial(log_weights, model, num_samples=num_samples, chunk_size=chunk_size)
         return compile(weights)

@@ -194,7 +194,7 @@ def default_config() -> ConfigDict:
             "iw_tolerance": 0.0,  # nats: fewer samples once the rest would change less; 0: all
             "iw_sentences": 0,  # the first so many of the test split
             "iw_batch_size": 8,  # sentences weighed at once
-            "memory_mb": 64,  # for the samples decoded at once; on a GPU or TPU take more
+            "memory_mb": 64,  # of a device, for samples decoded at once; on a GPU or TPU take more
             "num_examples": 10,  # sentences sampled, reconstructed, interpolated in the report
         }
     )
