@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jvae.types import Array, Batch
+from jvae.types import PAD, Array, Batch
 
 
 class Buckets(NamedTuple):
@@ -158,7 +158,12 @@ def take_batch(tokens: Array, lengths: Array, index: Array, weight: Array, width
 def batches(
     tokens: Any, lengths: np.ndarray, widths: tuple[int, ...], plan: Plan
 ) -> Iterator[Batch]:
-    """The batches of a plan, gathered on the host, as NumPy arrays; `tokens` as in `Split`."""
+    """The batches of a plan, gathered on the host, as NumPy arrays; `tokens` as in `Split`.
+
+    As wide as their bucket even if no sentence of the split is: all splits share a program.
+    """
+    missing = max(0, widths[-1] + 1 - tokens.shape[1])
     for bucket, index, weight in zip(*plan, strict=True):
-        fields: Any = (tokens[index][:, : widths[bucket] + 1], lengths[index], index, weight)
+        rows = np.pad(tokens[index], ((0, 0), (0, missing)), constant_values=PAD)
+        fields: Any = (rows[:, : widths[bucket] + 1], lengths[index], index, weight)
         yield Batch(*fields)

@@ -105,7 +105,8 @@ class Programs(NamedTuple):
         def terms(batch: Batch) -> PosteriorTerms:
             batch = self.place(batch)
             encoded = self.encode(params, batch, key=key)
-            return PosteriorTerms(self.decode(params, encoded.z, batch, key=key), *encoded)
+            z = self.place(encoded.z)  # as any other z: else it would be another program
+            return PosteriorTerms(self.decode(params, z, batch, key=key), *encoded)
 
         return collect(terms, split, num_sentences)
 
