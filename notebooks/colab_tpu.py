@@ -12,7 +12,9 @@
 # # jvae on a Colab TPU or GPU
 #
 # Choose *Runtime, Change runtime type, TPU* (or GPU), then run the cells. The first installs jvae
-# with the JAX that fits the machine; on a machine that has jvae already it does nothing.
+# with the JAX that fits the machine; on a machine that has jvae already it does nothing. Before you
+# run it, put into `REPOSITORY` where jvae is to be had: the address of a repository, or a folder
+# that you have uploaded or mounted, as Colab starts in an empty one.
 
 # %%
 import importlib.util
@@ -21,7 +23,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = os.environ.get("JVAE_REPOSITORY", ".")  # a folder, or git+https://..
+REPOSITORY = "git+https://..."  # a placeholder: git+https://HOST/OWNER/jvae, or a folder
+
 if importlib.util.find_spec("jvae") is None:
     if Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists():
         extra = "[tpu]"
@@ -30,6 +33,10 @@ if importlib.util.find_spec("jvae") is None:
     else:
         extra = ""
     remote = REPOSITORY.startswith("git+")
+    if REPOSITORY.endswith("..."):
+        raise SystemExit("REPOSITORY is a placeholder: put there where jvae is to be had")
+    if not remote and not Path(REPOSITORY, "pyproject.toml").exists():
+        raise SystemExit(f"REPOSITORY = {REPOSITORY!r} is no folder with jvae's pyproject.toml")
     wanted = f"jvae{extra} @ {REPOSITORY}" if remote else f"{REPOSITORY}{extra}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", wanted], check=True)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jvae.types import Array, Batch
+from jvae.types import PAD, Array, Batch
 
 
 class Buckets(NamedTuple):
@@ -83,7 +83,7 @@ def _plan(
 ) -> Plan:
     """Cuts each bucket's sentences, taken in `order`, into batches of `batch_size`."""
     parts = []
-    columns = np.arange(num_devices * math.ceil(batch_size / num_devices))
+    columns = np.arange(full_rows(batch_size, num_devices))
     buckets = buckets[order]
     for bucket in range(num_widths):
         members = order[buckets == bucket].astype(np.int32)
@@ -126,9 +126,19 @@ def epoch_plan(
 def corpus_plan(
     lengths: np.ndarray, widths: tuple[int, ...], batch_size: int, *, num_devices: int = 1
 ) -> Plan:
-    """Every sentence once, in the corpus' own order within each bucket: for evaluation."""
+    """Every sentence once, in the corpus' own order within each bucket: for evaluation.
+
+    Batches are of at least `batch_size` sentences, in full rows of the devices: as the noise
+    belongs to sentences, more of them at once change no number.
+    """
     order = np.arange(len(lengths))
+    batch_size = full_rows(batch_size, num_devices)
     return _plan(order, _assign(lengths, widths), batch_size, len(widths), num_devices)
+
+
+def full_rows(batch_size: int, num_devices: int) -> int:
+    """The rows of a batch, each device with equally many."""
+    return num_devices * math.ceil(batch_size / num_devices)
 
 
 def take_batch(tokens: Array, lengths: Array, index: Array, weight: Array, width: int) -> Batch:
@@ -146,9 +156,14 @@ def take_batch(tokens: Array, lengths: Array, index: Array, weight: Array, width
 
 
 def batches(
-    tokens: np.ndarray, lengths: np.ndarray, widths: tuple[int, ...], plan: Plan
+    tokens: Any, lengths: np.ndarray, widths: tuple[int, ...], plan: Plan
 ) -> Iterator[Batch]:
-    """The batches of a plan, gathered on the host, as NumPy arrays."""
+    """The batches of a plan, gathered on the host, as NumPy arrays; `tokens` as in `Split`.
+
+    As wide as their bucket even if no sentence of the split is: all splits share a program.
+    """
+    missing = max(0, widths[-1] + 1 - tokens.shape[1])
     for bucket, index, weight in zip(*plan, strict=True):
-        fields: Any = (tokens[index, : widths[bucket] + 1], lengths[index], index, weight)
+        rows = np.pad(tokens[index], ((0, 0), (0, missing)), constant_values=PAD)
+        fields: Any = (rows[:, : widths[bucket] + 1], lengths[index], index, weight)
         yield Batch(*fields)

@@ -1,4 +1,4 @@
-"""Per-sentence terms of a whole split, in the corpus' order."""
+"""Per-sentence terms of a whole split, in the corpus' order; products in full float32."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jvae.distributions import SURROGATE_KL, draw
+from jvae.layers.product import in_float32
 from jvae.objectives import importance_weights, kl_divergence
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, example_keys, stream
@@ -67,6 +68,7 @@ def moments(q: Any) -> tuple[Array, Array]:
     return mean, q.log_var
 
 
+@in_float32
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     """The posterior and one sample of it; no dropout."""
     found = model.inference(params, batch, key=key, train=False)
@@ -81,12 +83,14 @@ def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     return Encoded(kl, *moments(q), z, surrogate, figures)
 
 
+@in_float32
 def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key) -> Array:
     """`-log p(x | z)` for a given `z` `[B, L]`: `[B]`, nats per sentence."""
     decoder_key = stream(key, Stream.DECODER)
     return -model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=False)
 
 
+@in_float32
 def prior_samples(model: VAE, params: Params, index: Array, *, key: Key) -> Any:
     """`[B, L]`, or sets: for each sentence a z from the prior, which says nothing about it.
 
@@ -102,6 +106,7 @@ def prior_samples(model: VAE, params: Params, index: Array, *, key: Key) -> Any:
     return jax.tree.map(lambda draws: draws[:, 0], of_one)
 
 
+@in_float32
 def log_weights(
     model: VAE,
     params: Params,

@@ -251,19 +251,6 @@ def k_curve(log_weights: ArrayLike, ks: Iterable[int]) -> KCurve:
     return KCurve(ks, nlls, errors)
 
 
-def effective_sample_size(log_weights: ArrayLike) -> np.ndarray:
-    """`(sum_k w_k)^2 / sum_k w_k^2`, `[N]`, from 1 to K: how many samples carry the estimate.
-
-    Args:
-      log_weights: `[K, N]`, as in `iw_nll`.
-
-    Source: Kong 1992.
-    """
-    logs = _double(log_weights)
-    weights = np.exp(logs - logs.max(axis=0))
-    return weights.sum(axis=0) ** 2 / np.sum(weights**2, axis=0)
-
-
 def standard_error(values: ArrayLike) -> float:
     """Of the mean of independent values `[N]`: `std(values) / sqrt(N)`; NaN for a single one."""
     array = _double(values)

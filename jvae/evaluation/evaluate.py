@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -89,7 +89,8 @@ class Programs(NamedTuple):
       encode: `(params, batch, *, key) -> Encoded`.
       decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program wherever z is from.
       draw: `(params, index [B], *, key) -> z [B, L]`, from the prior.
-      compile: what makes a function fast.
+      importance: (samples, of them at once) -> `(params, batch, first_sample, *, key) -> [B, K]`,
+        nats: see `importance_weights`; the same for the same numbers.
       place: puts a tree of `[B, ..]` NumPy arrays on the devices.
     """
 
@@ -97,7 +98,7 @@ class Programs(NamedTuple):
     encode: Callable[..., Encoded]
     decode: Callable[..., Array]
     draw: Callable[..., Any]
-    compile: Callable[..., Any]
+    importance: Callable[[int, int], Callable[..., Array]]
     place: Callable[[Any], Any]
 
     def posterior(
@@ -117,16 +118,12 @@ class Programs(NamedTuple):
         def terms(batch: Batch) -> PosteriorTerms:
             batch = self.place(batch)
             encoded = self.encode(params, batch, key=key)
-            rec = self.decode(params, encoded.z, batch, key=key)
+            z = self.place(encoded.z)  # as any other z: else it would be another program
+            rec = self.decode(params, z, batch, key=key)
             kept = encoded if keep_z else dataclasses.replace(encoded, z=None)
             return PosteriorTerms(**vars(kept), rec=rec)
 
         return collect(terms, split, num_sentences)
-
-    def importance(self, num_samples: int, chunk_size: int) -> Callable[..., Array]:
-        """`(params, batch, first_sample, *, key) -> [B, K]`, nats: see `importance_weights`."""
-        weights = partial(log_weights, self.model, num_samples=num_samples, chunk_size=chunk_size)
-        return self.compile(weights)
 
     def reconstruction(
         self,
@@ -150,12 +147,18 @@ def make_programs(
     place: Callable[[Any], Any] = jax.device_put,
 ) -> Programs:
     """The programs of a model, by default for one device."""
+
+    @lru_cache(maxsize=1)  # what was compiled last, for its memory, is what runs
+    def importance(num_samples: int, chunk_size: int) -> Callable[..., Array]:
+        weights = partial(log_weights, model, num_samples=num_samples, chunk_size=chunk_size)
+        return compile(weights)
+
     return Programs(
         model=model,
         encode=compile(partial(encode, model)),
         decode=compile(partial(reconstruction, model)),
         draw=compile(partial(prior_samples, model)),
-        compile=compile,
+        importance=importance,
         place=place,
     )
 
@@ -361,7 +364,7 @@ def _importance(
 ) -> dict[str, Any]:
     """IW-NLL(K), its curve over K, and the perplexity, over the first sentences of the split."""
     count = min(settings.iw_sentences or len(split.split.lengths), len(split.split.lengths))
-    some = Split(split.split.tokens[:count], split.split.lengths[:count])
+    some = Split(split.split.tokens, split.split.lengths[:count])  # the tokens may be on disk
     # Without a latent one sample is exact.
     num_samples = settings.iw_samples if programs.model.latent_size > 0 else 1
     few = dataclasses.replace(split, split=some, batch_size=settings.iw_batch_size)

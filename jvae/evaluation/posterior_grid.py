@@ -3,11 +3,13 @@
 import jax
 import jax.numpy as jnp
 
+from jvae.layers.product import in_float32
 from jvae.random import Stream, stream
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
 
+@in_float32
 def model_posterior_mean(
     model: VAE, params: Params, batch: Batch, *, grid: Array, key: Key
 ) -> Array:

@@ -66,6 +66,7 @@ def compare(
     from jvae.experiments.checks import check
     from jvae.experiments.setup import make_workdir
 
+    refuse_processes(base)
     names, text_of = choose(methods), shared_text(base)
     for seed in seeds:  # what a method cannot do is said before hours of training
         for name in names:
@@ -140,6 +141,19 @@ def train_or_read(
         return outcome | {"results": results, "history": read_metrics(folder)}
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
         return outcome | {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+
+
+def refuse_processes(base: ConfigDict) -> None:
+    """One process reads what it has written itself; another would not find it yet.
+
+    Raises:
+      UserError: the configuration asks for several.
+    """
+    if base.training.coordinator:
+        raise UserError(
+            f"training.coordinator = {base.training.coordinator!r}: a comparison is made by one "
+            "process; leave it out, or train each method as a run of its own"
+        )
 
 
 def whole_numbers(seeds: list[str]) -> list[int]:

@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 
 from jvae.types import DType
 
+# Where a run's processes are; it has no part in what the run is.
+PLACE_FIELDS = ("training.coordinator", "training.num_processes", "training.process_id")
 # What may differ when a run is resumed: how long, where and how it is shown, not what it computes.
 FREE_FIELDS = (
     "data.dir",
@@ -17,9 +19,7 @@ FREE_FIELDS = (
     "training.epochs",
     "training.num_devices",
     "training.vocab_shards",
-    "training.coordinator",
-    "training.num_processes",
-    "training.process_id",
+    *PLACE_FIELDS,
     "training.parallel",
     "training.memory_gb",
     "training.log_seconds",
@@ -196,7 +196,7 @@ def default_config() -> ConfigDict:
             "iw_tolerance": 0.0,  # nats: fewer samples once the rest would change less; 0: all
             "iw_sentences": 0,  # the first so many of the test split
             "iw_batch_size": 8,  # sentences weighed at once
-            "memory_mb": 64,  # for the samples decoded at once; on a GPU or TPU take more
+            "memory_mb": 64,  # of a device, for samples decoded at once; on a GPU or TPU take more
             "num_examples": 10,  # sentences sampled, reconstructed, interpolated in the report
         }
     )

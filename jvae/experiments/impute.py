@@ -15,6 +15,7 @@ from jvae.experiments.building import most_tokens
 from jvae.experiments.memory import decoder_states
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import Filled, fill_blanks
+from jvae.layers.product import in_float32
 from jvae.posteriors import OF_TOKENS
 from jvae.random import Stream, stream
 from jvae.types import BOS, EOS, PAD, UNK, Array, Batch, Key, Params
@@ -178,7 +179,7 @@ def _programs(
         )
         return jax.nn.logsumexp(logs, axis=1) - jnp.log(num_samples)
 
-    return jax.jit(propose), jax.jit(weigh)
+    return jax.jit(in_float32(propose)), jax.jit(weigh)
 
 
 def _text(tokenizer: Tokenizer, pieces: list[str], row: Sequence[int]) -> str:

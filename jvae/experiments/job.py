@@ -134,7 +134,6 @@ def make_job(
         key=key,
         feed=feed,
         plan=lambda epoch: plan(epoch=epoch),
-        replicate=parallel.replicate,
         place_state=parallel.place_state,
         validate=validate,
         score=partial(score, config),

@@ -1,6 +1,5 @@
 """The memory of a whole job: predicted before it starts, measured at its end."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +8,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from jvae.data.batching import full_rows
 from jvae.evaluation.corpus import samples_per_chunk
 from jvae.evaluation.evaluate import Programs, families
 from jvae.evaluation.samples import block_size
 from jvae.experiments.setup import Data
-from jvae.training.memory import Memory, fit, megabytes, program_memory
+from jvae.training.memory import Memory, fit, megabytes
 from jvae.training.parallel import Parallel
 from jvae.types import Batch, Params
 
@@ -32,12 +32,53 @@ class InUse(NamedTuple):
 
 class FittedEvaluation(NamedTuple):
     """Attributes:
+    config: the run's, with the `evaluation.batch_size` that keeps to the budget.
     iw_chunk: importance samples decoded at once.
     needs: name of a program -> its memory per device, for the widest sentences.
     """
 
+    config: ConfigDict
     iw_chunk: int
     needs: dict[str, Memory | None]
+
+
+def fit_batches(
+    config: ConfigDict, programs: Programs, params: Params, data: Data, parallel: Parallel
+) -> tuple[ConfigDict, dict[str, Memory | None]]:
+    """Chooses the batch size of validation and evaluation, and compiles for their memory.
+
+    Returns:
+      The configuration with that `evaluation.batch_size`, and the programs' memory per device.
+
+    Raises:
+      UserError: not even one sentence on each device keeps to `training.memory_gb`.
+    """
+    key = parallel.replicate(jax.random.key(0))
+
+    def encoding(rows: int) -> Any:
+        batch = _blank(programs, data, rows * parallel.row_shards)
+        return programs.encode.lower(params, batch, key=key).compile()
+
+    def decoding(rows: int) -> Any:
+        batch = _blank(programs, data, rows * parallel.row_shards)
+        shapes = jax.eval_shape(programs.encode, params, batch, key=key).z
+        z = programs.place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+        return programs.decode.lower(params, z, batch, key=key).compile()
+
+    rows = full_rows(config.evaluation.batch_size, parallel.row_shards) // parallel.row_shards
+    needs: dict[str, Memory | None] = dict.fromkeys(("encoding", "decoding"))
+    # The needier one first: the other is then compiled for the rows that are left.
+    for name, build in (("decoding", decoding), ("encoding", encoding)):
+        _, rows, needs[name] = fit(
+            build,
+            _halvings(rows),
+            _budget(config),
+            what=f"{name} even {{}} sentence at once",
+            cure="model.hidden_size or data.max_length",
+        )
+    fitted = config.copy_and_resolve_references()
+    fitted.evaluation.batch_size = rows * parallel.row_shards
+    return fitted, needs
 
 
 def fit_evaluation(
@@ -48,54 +89,59 @@ def fit_evaluation(
     parallel: Parallel,
     vocab_size: int,
 ) -> FittedEvaluation:
-    """Chooses the chunk of importance samples, and compiles for the memory of evaluation.
+    """`fit_batches`, and likewise the chunk of importance samples.
 
     Raises:
-      UserError: not even one sample keeps to `training.memory_gb`.
+      UserError: not even one sentence, or sample, keeps to `training.memory_gb`.
     """
+    config, needs = fit_batches(config, programs, params, data, parallel)
     options, model = config.evaluation, programs.model
     key = parallel.replicate(jax.random.key(0))
+    rows = full_rows(options.iw_batch_size, parallel.row_shards)
+    few, num_samples = _blank(programs, data, rows), options.iw_samples
+    if families(model, params, few, key).point:
+        return FittedEvaluation(config, 1, needs)
 
-    def blank(batch_size: int) -> Batch:
-        rows = parallel.num_devices * math.ceil(batch_size / parallel.num_devices)
-        tokens: Any = np.zeros((rows, data.buckets.widths[-1] + 1), np.int32)
-        ones: Any = np.ones(rows, np.int32)
-        return programs.place(Batch(tokens, ones, ones - 1, ones.astype(np.float32)))
-
-    def compiled(program: Any, *arguments: Any) -> Any:
-        return program.lower(params, *arguments, key=key).compile()
-
-    batch = blank(options.batch_size)
-    shapes = jax.eval_shape(programs.encode, params, batch, key=key).z
-    z = programs.place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
-    needs = {
-        "encoding": program_memory(compiled(programs.encode, batch)),
-        "decoding": program_memory(compiled(programs.decode, z, batch)),
-    }
-    if families(model, params, batch, key).point:
-        return FittedEvaluation(1, needs)
-
-    few, num_samples = blank(options.iw_batch_size), options.iw_samples
     if model.latent_size == 0:
         num_samples = 1
     block = block_size(num_samples, options.iw_tolerance)
-    budget = int(config.training.memory_gb * 2**30)
+    budget = _budget(config)
     memory_bytes = options.memory_mb * 2**20
     if budget:  # what the parameters leave of it
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
         memory_bytes = min(memory_bytes, max(0, budget - held))
+    on_each = rows // parallel.row_shards
     states = decoder_states(config, data.buckets.widths[-1])
-    largest = samples_per_chunk(memory_bytes, options.iw_batch_size, vocab_size, states)
-    largest = min(block, largest)
+    most = samples_per_chunk(memory_bytes, on_each, vocab_size, states)
+
+    def weighing(chunk: int) -> Any:
+        weigh: Any = programs.importance(block, chunk)
+        return weigh.lower(params, few, np.int32(0), key=key).compile()
+
     _, chunk, memory = fit(
-        lambda chunk: compiled(programs.importance(block, chunk), few, np.int32(0)),
-        [largest >> halvings for halvings in range(largest.bit_length())],
+        weighing,
+        _halvings(min(block, most)),
         budget,
         what="weighing even {} importance sample at once",
         cure="model.hidden_size or evaluation.iw_batch_size",
     )
     needs[f"importance weights, {chunk} samples at once"] = memory
-    return FittedEvaluation(chunk, needs)
+    return FittedEvaluation(config, chunk, needs)
+
+
+def _blank(programs: Programs, data: Data, rows: int) -> Batch:
+    """A batch of the widest sentences."""
+    tokens: Any = np.zeros((rows, data.buckets.widths[-1] + 1), np.int32)
+    ones: Any = np.ones(rows, np.int32)
+    return programs.place(Batch(tokens, ones, ones - 1, ones.astype(np.float32)))
+
+
+def _halvings(number: int) -> list[int]:
+    return [number >> times for times in range(number.bit_length())]
+
+
+def _budget(config: ConfigDict) -> int:
+    return int(config.training.memory_gb * 2**30)
 
 
 def decoder_states(config: ConfigDict, tokens: int) -> int:

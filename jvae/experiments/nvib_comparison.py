@@ -25,7 +25,13 @@ from rich.console import Console
 from jvae.errors import UserError
 from jvae.experiments import nvib, text
 from jvae.experiments.command import main as command_line
-from jvae.experiments.compare import Text, shared_text, train_or_read, whole_numbers
+from jvae.experiments.compare import (
+    Text,
+    refuse_processes,
+    shared_text,
+    train_or_read,
+    whole_numbers,
+)
 from jvae.experiments.methods import Method, known
 
 # What the methods without weights and variances in their sets take in NVIB's place.
@@ -111,6 +117,7 @@ def compare(
     from jvae.experiments.setup import make_workdir
 
     names = known(methods, METHODS)
+    refuse_processes(base)
     for seed in seeds:  # what a method cannot do is said before hours of training
         for name in names:
             check(configure(base, name, seed))
@@ -150,7 +157,7 @@ def _measured(
     path = folder / quality.QUALITY
     if not path.exists() or read_json(path).get("asked") != asked:
         run = load_run(folder)
-        data = encode_corpus(run.config, text_of().corpus, run.tokenizer)
+        data = encode_corpus(run.config, text_of().corpus, run.tokenizer, folder)
         try:
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
                 found = quality.measure(

@@ -38,7 +38,7 @@ def posterior_means(workdir: Path) -> tuple[str, np.ndarray, np.ndarray]:
         raise UserError(
             f"{workdir} has {run.model.latent_size} latent dimensions: the grid needs 1"
         )
-    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, workdir)
     test = Split(*(array[:SENTENCES] for array in data.splits["test"]))
     number = len(test.lengths)
     batches = SplitBatches(test, data.buckets.widths, 50)

@@ -19,7 +19,7 @@ from jvae.evaluation.evaluate import make_programs
 from jvae.experiments.building import make_control, make_model
 from jvae.experiments.config import FREE_FIELDS, PRECISIONS, default_config
 from jvae.experiments.job import make_job
-from jvae.experiments.memory import forecast
+from jvae.experiments.memory import fit_batches, forecast
 from jvae.experiments.setup import (
     TOKENIZER,
     Data,
@@ -133,8 +133,9 @@ def pretrain(
             trained_model = make_model(
                 config, tokenizer.vocab_size, PRECISIONS[config.training.precision]
             )
+            fitted, needs = fit_batches(config, programs, state.params, data, parallel)
             job, memory, _ = make_job(
-                config,
+                fitted,
                 trained_model,
                 programs,
                 data,
@@ -142,7 +143,7 @@ def pretrain(
                 state,
                 meta | {"config": config.to_dict()},
             )
-            forecast({"a training step": memory}, parallel, tell, saved=state)
+            forecast({"a training step": memory, **needs}, parallel, tell, saved=state)
             log = MetricsLog(own, int(state.epoch))
             progress = Progress(tell, config.training.log_seconds, config.training.epochs)
             try:

@@ -122,7 +122,7 @@ def _run(
     vocabulary = fingerprint(tokenizer.to_json())
     if stored is not None and stored["vocabulary"] != vocabulary:
         refuse_difference(workdir, f"{workdir / TOKENIZER} holds another vocabulary than before")
-    data = encode_corpus(config, corpus, tokenizer, own if config.data.stream else None)
+    data = encode_corpus(config, corpus, tokenizer, own)
     for note in data.notes:
         say(f"data  {note}")
 
@@ -165,11 +165,12 @@ def _run(
     programs = make_programs(model, parallel.compile_evaluation, parallel.shard)
     # Training's products may be rounded; the programs that report numbers are not.
     trained_model = make_model(config, tokenizer.vocab_size, PRECISIONS[options.precision])
+    fitted = fit_evaluation(config, programs, state.params, data, parallel, tokenizer.vocab_size)
+    config = fitted.config
     job, memory, microbatches = make_job(
         config, trained_model, programs, data, parallel, state, meta
     )
     parts = f" in {microbatches} microbatches" if microbatches > 1 else ""
-    fitted = fit_evaluation(config, programs, state.params, data, parallel, tokenizer.vocab_size)
     needs = {f"a training step{parts}": memory, **fitted.needs}
     predicted = forecast(needs, parallel, say, saved=state)
     progress = Progress(say, config.training.log_seconds, config.training.epochs)
@@ -180,6 +181,8 @@ def _run(
         best = checkpoint.restore(checkpoints, state, best=True)
     finally:
         profiler.close()
+        if profiler.summary:
+            say(profiler.summary)
         log.close()
         checkpoints.close()
     params, epoch = best.params, int(best.best_epoch)

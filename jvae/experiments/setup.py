@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from jvae.errors import UserError
 from jvae.experiments.building import make_model, make_optimisers
 from jvae.experiments.checks import check
 from jvae.experiments.checks_sets import check_longest
-from jvae.experiments.config import default_config, difference
+from jvae.experiments.config import PLACE_FIELDS, default_config, difference
 from jvae.experiments.counts import COUNTS, first_counts, has_counts, with_counts
 from jvae.experiments.objective import make_adversary, make_rate_control
 from jvae.objectives import init
@@ -90,7 +91,7 @@ def make_tokenizer(config: ConfigDict, corpus: Corpus) -> Tokenizer:
 
 
 def encode_corpus(
-    config: ConfigDict, corpus: Corpus, tokenizer: Tokenizer, train_folder: Path | None = None
+    config: ConfigDict, corpus: Corpus, tokenizer: Tokenizer, folder: Path | None = None
 ) -> Data:
     """Tokens of all splits, and the buckets they fall into.
 
@@ -98,13 +99,15 @@ def encode_corpus(
       config: its `data`.
       corpus: sentences.
       tokenizer: of its training split.
-      train_folder: on whose disk the training split's tokens are kept; None for memory.
+      folder: on whose disk `data.stream` keeps the training split's tokens; by default that of
+        the system's temporary files.
 
     Raises:
       UserError: a sentence is longer than the model can count.
     """
     data = config.data
     splits, rows, notes = {}, {}, list(corpus.notes)
+    kept = (folder or Path(tempfile.gettempdir())) if data.stream else None
     for name, sentences in corpus.sentences.items():
         splits[name], report, rows[name] = encode_split(
             tokenizer,
@@ -112,7 +115,7 @@ def encode_corpus(
             max_length=data.max_length or None,
             too_long=data.too_long,
             split=name,
-            folder=train_folder if name == "train" else None,
+            folder=kept if name == "train" else None,
         )
         notes.append(f"{name}: {report}")
     buckets = choose_buckets(splits["train"].lengths, data.max_buckets)
@@ -236,9 +239,12 @@ def is_finished(workdir: Path, config: ConfigDict) -> bool:
     """Whether a run directory holds the results of just this configuration."""
     try:
         stored = json.loads((workdir / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        asked = json.loads(json.dumps(config.to_dict()))
+        for group, name in (field.split(".") for field in PLACE_FIELDS):
+            asked[group][name] = stored[group][name]
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return (workdir / RESULTS).exists() and stored == json.loads(json.dumps(config.to_dict()))
+    return (workdir / RESULTS).exists() and stored == asked
 
 
 def read_config(path: Path) -> ConfigDict:

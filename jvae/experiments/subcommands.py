@@ -83,6 +83,8 @@ def _print_all(sentences: list[str]) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Prints the table of numbers, sentences and pictures of one split."""
+    import dataclasses
+
     from rich.console import Console
 
     from jvae.evaluation.evaluate import make_programs
@@ -100,7 +102,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             run.config.evaluation.iw_sentences = arguments.iw_sentences
         if arguments.iw_tolerance is not None:
             run.config.evaluation.iw_tolerance = arguments.iw_tolerance
-    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, run.workdir)
     parallel = MODES["jit"](choose_devices(None), 1)
     programs = make_programs(run.model, parallel.compile_evaluation, parallel.shard)
     console = Console()
@@ -109,7 +111,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     fitted = fit_evaluation(run.config, programs, params, data, parallel, run.tokenizer.vocab_size)
     predicted = forecast(fitted.needs, parallel, say)
     evaluate_run(
-        run,
+        dataclasses.replace(run, config=fitted.config),
         programs,
         data,
         parallel,
@@ -130,7 +132,7 @@ def quality(arguments: argparse.Namespace) -> None:
     from jvae.experiments.setup import encode_corpus, load_data_corpus
 
     run, how = _load(arguments), _how(arguments)
-    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, run.workdir)
     console = Console()
     results = measure(
         run,

@@ -25,6 +25,7 @@ from jvae.generation import (
     union,
 )
 from jvae.generation.decoding import num_rows
+from jvae.layers.product import in_float32
 from jvae.random import Stream, stream
 from jvae.sets import VectorSet
 from jvae.types import Array, Batch, Key, Params
@@ -73,7 +74,7 @@ def _decoder(decoder: Decoder, how: Decoding) -> Callable[[Params, Array, Key], 
             decoder, params, z, beam_size=how.beam_size, **common
         ),
     }
-    return jax.jit(strategies[how.strategy])
+    return jax.jit(in_float32(strategies[how.strategy]))
 
 
 class Code(NamedTuple):

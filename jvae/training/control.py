@@ -35,7 +35,6 @@ class Decision(NamedTuple):
 
     is_best: bool
     reload_best: bool
-    stop: bool
     phase_ended: bool
 
 
@@ -72,7 +71,6 @@ def end_epoch(
     # The reference is the epoch before, not the best of all, unless that epoch was worse.
     plateau_elbo = elbo if bad_epochs == 0 or cut else float(state.plateau_elbo)
     decays = int(state.decays) + cut
-    stop = decays >= settings.max_decays or epoch >= settings.epochs
 
     state = state._replace(
         epoch=jnp.int32(epoch),
@@ -86,10 +84,10 @@ def end_epoch(
         decays=jnp.int32(decays),
         totals=Totals.zeros(),
     )
-    reload_best = bool(cut) and not stop
-    return state, Decision(is_best, reload_best, stop, was_aggressive and not aggressive)
+    reload_best = bool(cut) and not finished(state, settings)
+    return state, Decision(is_best, reload_best, was_aggressive and not aggressive)
 
 
 def finished(state: TrainState, settings: ControlSettings) -> bool:
-    """Whether a restored run has nothing left to do."""
+    """Whether a run has nothing left to do."""
     return int(state.decays) >= settings.max_decays or int(state.epoch) >= settings.epochs

@@ -27,6 +27,7 @@ from jvae.types import Key
 # Steps dispatched before the host waits for them: few enough to answer a signal at once and to
 # notice a fault, enough to keep the device busy.
 SYNC_EVERY = 8
+SPENT = "seconds"  # of a checkpoint's meta, in mid-epoch: how long the epoch has lasted
 
 
 class Interrupted(Exception):
@@ -45,8 +46,7 @@ class Job(NamedTuple):
       key: the run's root key.
       feed: what its steps read.
       plan: epoch -> its batches.
-      replicate: host arrays -> devices.
-      place_state: the same for a state, as the step returns it.
+      place_state: a state onto the devices, as the step returns it.
       validate: state -> {"elbo", "mi", ..}, nats per sentence, logged as they are.
       score: of these, what is highest in the best epoch.
       reset_optimisers: state -> state with fresh optimiser states, after a reload of the best.
@@ -60,7 +60,6 @@ class Job(NamedTuple):
     key: Key
     feed: Feed
     plan: Callable[[int], Plan]
-    replicate: Callable[[Any], Any]
     place_state: Callable[[TrainState], TrainState]
     validate: Callable[[TrainState], dict[str, Any]]
     score: Callable[[dict[str, Any]], float]
@@ -103,9 +102,12 @@ def train(
       Interrupted: on SIGINT or SIGTERM, after a checkpoint.
       UserError: a term became non-finite, or a checkpoint could not be written.
     """
+    # Of the epoch that the latest checkpoint is in the middle of.
+    spent = (checkpoint.load_meta(checkpoints) or {}).get(SPENT, 0.0)
     with _signals() as received:
         while not finished(state, job.settings):
-            state, record = _epoch(job, state, checkpoints, progress, profiler, received)
+            state, record = _epoch(job, state, spent, checkpoints, progress, profiler, received)
+            spent = 0.0
             validation = job.validate(state)
             if not math.isfinite(validation["elbo"]):
                 raise UserError(
@@ -145,25 +147,27 @@ def train(
 def _epoch(
     job: Job,
     state: TrainState,
+    spent: float,
     checkpoints: ocp.CheckpointManager,
     progress: Progress,
     profiler: Profiler,
     received: list[int],
 ) -> tuple[TrainState, dict[str, Any]]:
-    """The rest of the current epoch, and its record for the log."""
+    """The rest of the current epoch, which has lasted `spent` s, and its record for the log."""
     number = int(state.epoch)
     host_plan = job.plan(number)
     rows = len(host_plan.bucket)
     first = int(state.step) - number * rows
     aggressive = bool(state.aggressive)
     scheduled = job.schedules(number * rows + np.arange(rows))
-    start = time.monotonic()
+    start = time.monotonic() - spent
     progress.start_epoch(first / rows)
     with closing(job.feed.steps(host_plan, number, first, aggressive)) as steps:
         for row in range(first, rows):
             signum = _asked_to_stop(received, row)
             if signum:
-                checkpoint.save(checkpoints, state, job.meta, None)
+                meta = job.meta | {SPENT: time.monotonic() - start}
+                checkpoint.save(checkpoints, state, meta, None)
                 raise Interrupted(signum)
             given = next(steps)
             profiler.before_step()

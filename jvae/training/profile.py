@@ -15,7 +15,7 @@ class Profiler:
         """The trace is written under `folder`."""
         self._folder = str(folder)
         self._first, self._last = SKIPPED_STEPS, SKIPPED_STEPS + num_steps
-        self._steps = 0
+        self._steps = self._traced = 0
         self._tracing = False
 
     def before_step(self) -> None:
@@ -27,9 +27,22 @@ class Profiler:
     def after_step(self, state: Any) -> None:
         """Ends the trace once the last traced step has finished on the device."""
         self._steps += 1
+        self._traced += self._tracing
         if self._tracing and self._steps == self._last:
             jax.block_until_ready(state)
             self.close()
+
+    @property
+    def summary(self) -> str:
+        """One line for the end of the run; empty if no step was asked for."""
+        if self._first == self._last:
+            return ""
+        if not self._traced:
+            return (
+                f"profile  no step was traced: the first {SKIPPED_STEPS} of a process are left "
+                f"out, and this one made {self._steps}"
+            )
+        return f"profile  {self._traced} steps, after the first {SKIPPED_STEPS}: {self._folder}"
 
     def close(self) -> None:
         """Ends a trace that the run did not fill."""

@@ -5,7 +5,6 @@ import pytest
 
 from jvae.evaluation.diagnostics import (
     active_units,
-    effective_sample_size,
     iw_nll,
     k_curve,
     mi_batch,
@@ -215,13 +214,6 @@ def test_the_curve_falls_where_groups_nest():
 def test_the_curve_refuses_samples_that_were_not_drawn(k):
     with pytest.raises(ValueError, match="10 samples"):
         k_curve(np.zeros((10, 3)), [1, k])
-
-
-def test_the_effective_sample_size_counts_the_samples_that_matter():
-    few = np.full((8, 1), -1e3)
-    few[:3] = 0.0
-    log_weights = np.concatenate([np.zeros((8, 1)), few], axis=1) - 900
-    np.testing.assert_allclose(effective_sample_size(log_weights), [8, 3], rtol=1e-12)
 
 
 def test_standard_error():

@@ -15,6 +15,7 @@ from jvae.experiments import compare_report
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
 from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, configure
+from jvae.experiments.setup import CONFIG, RESULTS, is_finished, save_config
 from tests.experiments.conftest import tiny_config
 from tests.experiments.setting import execute, the_line
 
@@ -135,6 +136,27 @@ def test_unknown_methods_are_refused_before_anything_is_trained(train, tmp_path)
     with pytest.raises(UserError, match="'agressive' is unknown: did you mean 'aggressive'"):
         compare(tiny_config(train), ["agressive"], tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_comparison_is_made_by_one_process(train, tmp_path):
+    config = tiny_config(train, training__coordinator="here:1", training__num_processes=2)
+    with pytest.raises(
+        UserError, match="'here:1': a comparison is made by one process; leave"
+    ) as e:
+        compare(config, ["vae"], tmp_path / "runs")
+    assert "\n" not in str(e.value) and not (tmp_path / "runs").exists()
+
+
+def test_where_its_processes_were_is_no_part_of_a_finished_run(train, tmp_path):
+    there = {"training__coordinator": "here:1", "training__num_processes": 2}
+    save_config(tmp_path, tiny_config(train, **there, training__process_id=1))
+    assert not is_finished(tmp_path, tiny_config(train))
+    (tmp_path / RESULTS).write_text("{}")
+    assert is_finished(tmp_path, tiny_config(train))
+    assert not is_finished(tmp_path, tiny_config(train, **there, training__epochs=3))
+    for damaged in ("[]", "{}", '{"training": 3}', "{"):
+        (tmp_path / CONFIG).write_text(damaged)
+        assert not is_finished(tmp_path, tiny_config(train))
 
 
 def test_every_seed_is_checked_before_anything_is_trained(train, tmp_path):

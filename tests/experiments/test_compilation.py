@@ -1,6 +1,7 @@
 """What is compiled, and when."""
 
 import io
+from collections import Counter
 
 import jax.monitoring
 from rich.console import Console
@@ -13,11 +14,12 @@ def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
     config = tiny_config(train, data__max_buckets=2)
     config.training.epochs = 3
     config.training.aggressive_epochs = 2  # also not when the phase ends
-    shown = io.StringIO()
+    shown, names = io.StringIO(), Counter()
 
-    def note(event: str, duration_secs: float, **_: str | int) -> None:
+    def note(event: str, duration_secs: float, fun_name: str = "", **_: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             shown.write("(compiled)\n")
+            names[fun_name] += 1
 
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
@@ -29,6 +31,10 @@ def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
     assert len(ends) == 3
     assert lines[: ends[0]].count("(compiled)") > 5  # they are seen
     assert "(compiled)" not in lines[ends[0] : ends[2]]
+
+    # What was compiled for its memory is what runs: one program for each width.
+    for name in ("reconstruction", "log_weights"):
+        assert names[f"jit({name})"] == 2, names
 
     compiled = lines.count("(compiled)")
     assert f" {compiled} programs compiled or loaded in " in lines[-1]

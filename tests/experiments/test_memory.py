@@ -12,6 +12,7 @@ import pytest
 from jvae.errors import UserError
 from jvae.evaluation.corpus import prior_samples
 from jvae.evaluation.evaluate import EvaluationSettings, evaluate, make_programs
+from jvae.experiments import memory
 from jvae.experiments.job import split_batches
 from jvae.experiments.memory import fit_evaluation
 from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
@@ -89,8 +90,8 @@ def test_a_budget_takes_fewer_samples_at_once_with_the_same_numbers(setting):
     assert free.iw_chunk == 200
     whole = free.needs["importance weights, 200 samples at once"].total
     tight = fitted(setting, evaluation__iw_samples=200, training__memory_gb=0.5 * whole / 2**30)
-    (memory,) = [m for name, m in tight.needs.items() if name.startswith("importance")]
-    assert 1 < tight.iw_chunk < 200 and memory.total <= 0.5 * whole
+    (needed,) = [m for name, m in tight.needs.items() if name.startswith("importance")]
+    assert 1 < tight.iw_chunk < 200 and needed.total <= 0.5 * whole
     results = []
     for chunk in (free.iw_chunk, tight.iw_chunk):
         settings = EvaluationSettings(iw_samples=200, iw_chunk=chunk)
@@ -107,10 +108,53 @@ def test_a_budget_takes_fewer_samples_at_once_with_the_same_numbers(setting):
     np.testing.assert_allclose(results[0]["prior_rec"], rec.mean(), rtol=1e-6)
 
 
-def test_a_budget_that_not_one_sample_keeps_to_is_refused(setting):
+def test_a_budget_takes_fewer_sentences_at_once_with_the_same_numbers(setting):
+    run, programs, data, parallel = setting
+    one = {"evaluation__iw_samples": 1, "evaluation__iw_batch_size": 1}
+    free = fitted(setting, **one)
+    assert free.config.evaluation.batch_size == run.config.evaluation.batch_size == 64
+    budget = 0.6 * free.needs["decoding"].total
+    tight = fitted(setting, **one, training__memory_gb=budget / 2**30)
+    assert 1 < tight.config.evaluation.batch_size < 64
+    assert all(memory.total <= budget for memory in tight.needs.values())
+    results = [
+        evaluate(
+            programs,
+            run.params,
+            split_batches(config, data, "train", parallel),
+            key=jax.random.key(0),
+            settings=EvaluationSettings(iw_samples=1, iw_sentences=1),
+        )[0]
+        for config in (free.config, tight.config)
+    ]
+    for name in ("elbo", "prior_rec", "shuffled_rec"):
+        np.testing.assert_allclose(results[1][name], results[0][name], rtol=1e-6)
+    assert results[1]["mi_batch"]["value"] == pytest.approx(results[0]["mi_batch"]["value"], 1e-4)
+
+
+def test_a_budget_that_nothing_keeps_to_is_refused(setting, monkeypatch):
+    with pytest.raises(UserError, match="decoding even 1 sentence at once needs .* lower") as e:
+        fitted(setting, training__memory_gb=1e-6)
+    assert "\n" not in str(e.value)
+    monkeypatch.setattr(memory, "fit_batches", lambda config, *arguments: (config, {}))
     with pytest.raises(UserError, match="even 1 importance sample at once needs .* lower") as e:
         fitted(setting, training__memory_gb=1e-6)
     assert "\n" not in str(e.value)
+
+
+def test_a_chunk_of_samples_is_as_large_as_a_device_s_own_rows_allow(setting, monkeypatch):
+    run, _, data, _ = setting
+    monkeypatch.setattr(memory, "fit", lambda build, choices, *_, **named: (None, choices[0], None))
+
+    def chunk(devices: int, vocab_shards: int) -> int:
+        parallel = MODES["jit"](jax.devices()[:devices], vocab_shards)
+        programs = make_programs(run.model, parallel.compile_evaluation, parallel.shard)
+        many = {"evaluation__iw_samples": 10**6, "evaluation__memory_mb": 1}
+        return fitted((run, programs, data, parallel), **many).iw_chunk
+
+    alone = chunk(1, 1)  # of 8 sentences
+    assert chunk(4, 2) == pytest.approx(2 * alone, abs=2)
+    assert chunk(4, 1) == pytest.approx(4 * alone, abs=4)
 
 
 def test_fewer_samples_are_those_of_a_run_with_so_many(setting):

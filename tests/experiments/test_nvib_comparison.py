@@ -123,4 +123,10 @@ def test_unknown_methods_are_refused_before_anything_is_trained(tmp_path):
         nvib_comparison.compare(
             nvib.get_config(), ["nvib_2"], [0], tmp_path / "runs", Console(), number=5, pairs=1
         )
+    several = nvib.get_config()
+    several.training.coordinator = "here:1"
+    with pytest.raises(UserError, match="'here:1': a comparison is made by one process"):
+        nvib_comparison.compare(
+            several, ["vt"], [0], tmp_path / "runs", Console(), number=5, pairs=1
+        )
     assert not (tmp_path / "runs").exists()

@@ -17,8 +17,8 @@ from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
 from jvae.experiments.job import score
 from jvae.experiments.setup import encode_corpus, example_batch, initial_state, make_tokenizer
-from jvae.posteriors import POSTERIORS
 from jvae.objectives import negative_elbo_by_name
+from jvae.posteriors import POSTERIORS
 from jvae.types import BOS, EOS
 from tests.conftest import VOCAB, make_batch
 from tests.training.setting import WIDTH, assert_close, make_problem

@@ -1,12 +1,77 @@
-"""Training with rounded factors; evaluation without."""
+"""Training with rounded factors; evaluation without, on any device."""
 
 import json
+from collections.abc import Iterator
+from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jvae.experiments import runner
+import jvae
+from jvae.evaluation.corpus import prior_samples
+from jvae.evaluation.evaluate import make_programs
+from jvae.evaluation.posterior_grid import model_posterior_mean
+from jvae.experiments import chitchat, impute, nvib, runner, use
+from jvae.experiments.building import make_model
 from jvae.experiments.cli import main
+from jvae.vae import VAE
+from tests.conftest import VOCAB, make_batch
 from tests.experiments.conftest import run_tiny, tiny_config
+from tests.training.setting import make_problem
+from tests.training.test_memory import problem_arguments
+
+KEY, BATCH = jax.random.key(3), make_batch(3, 4)
+SIZES = {"embed_size": 4, "hidden_size": 4, "layers": 1, "heads": 1}
+
+
+def small_model(name: str) -> VAE:
+    """With one latent dimension and a prior that encodes; or sets, in a Transformer."""
+    config = {"vector": chitchat, "set": nvib}[name].get_config()
+    own = {"latent_size": 1, "prior": "vamp"} if name == "vector" else {"latent_size": 4}
+    config.model.update(SIZES | own)
+    return make_model(config, VOCAB)
+
+
+def lowered(model: VAE) -> Iterator[jax.stages.Lowered]:
+    """Every program whose numbers or sentences are shown."""
+    params = jax.eval_shape(lambda key: jvae.init(model, BATCH, key=key), KEY)
+    programs = make_programs(model)
+    z = jax.eval_shape(programs.encode, params, BATCH, key=KEY).z
+    yield programs.encode.lower(params, BATCH, key=KEY)
+    yield programs.decode.lower(params, z, BATCH, key=KEY)
+    yield programs.importance(4, 2).lower(params, BATCH, np.int32(0), key=KEY)
+    yield use._encoder(model).lower(params, BATCH, key=KEY)
+    for strategy in ("greedy", "sample", "beam"):
+        how = use.Decoding(strategy, max_length=4)
+        yield use._decoder(model.decoder, how).lower(params["decoder"], z, KEY)
+    propose, weigh = impute._programs(model, 2, 4, 2)
+    yield propose.lower(params, BATCH, np.ones(4, bool), KEY)
+    yield weigh.lower(params, BATCH, KEY)
+    if model.latent_size == 1:
+        yield jax.jit(partial(prior_samples, model, num_sentences=3)).lower(params, key=KEY)
+        mean = partial(model_posterior_mean, model, grid=jnp.arange(3.0))
+        yield jax.jit(mean).lower(params, BATCH, key=KEY)
+
+
+def products(program: jax.stages.Lowered) -> list[bool]:
+    """Of each product of a program: whether it is in full float32."""
+    lines = [line for line in program.as_text().splitlines() if "stablehlo.dot_general" in line]
+    return ["precision = [HIGHEST, HIGHEST]" in line for line in lines]
+
+
+@pytest.mark.parametrize("name", ["vector", "set"])
+def test_what_is_shown_is_computed_in_full_float32(name):
+    for program in lowered(small_model(name)):
+        found = products(program)
+        assert found and all(found), program.as_text()[:200]
+
+
+def test_training_keeps_the_precision_that_is_jax_s_default():
+    problem = make_problem(inner=None, aggressive=False)
+    found = products(problem.step.lower(*problem_arguments(problem)))
+    assert len(found) > 10 and not any(found)
 
 
 def test_rounding_changes_training_a_little_and_evaluation_not_at_all(train, tmp_path, monkeypatch):

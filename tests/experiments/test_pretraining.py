@@ -94,7 +94,10 @@ def light():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "make_job", compiled_once)
         patch.setattr(pretraining, "make_job", compiled_once)
-        patch.setattr(runner, "fit_evaluation", lambda *arguments: FittedEvaluation(1, {}))
+        patch.setattr(pretraining, "fit_batches", lambda config, *arguments: (config, {}))
+        patch.setattr(
+            runner, "fit_evaluation", lambda config, *arguments: FittedEvaluation(config, 1, {})
+        )
         patch.setattr(runner, "evaluate_run", lambda trained, *arguments: cost(trained.workdir))
         yield
 

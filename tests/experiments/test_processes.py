@@ -1,6 +1,7 @@
 """Two processes on one machine compute what one computes, and read each other's checkpoints."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -89,6 +90,9 @@ def test_two_processes_are_one_and_either_resumes_the_other(sentences, tmp_path)
 
     whole = execute(arguments("one", 3), env=environment(1))
     assert whole.returncode == 0, whole.stderr
+    told = re.search(r"predicted ([\d,]+) MB, measured ([\d,]+) MB", whole.stdout).groups()
+    predicted, measured = (int(number.replace(",", "")) for number in told)
+    assert abs(predicted - measured) < 0.25 * measured
     execute_two(arguments("two", 1))
     back = execute(arguments("two", 2), env=environment(1))  # one process goes on
     assert back.returncode == 0, back.stderr

@@ -13,9 +13,8 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from jvae.data.batching import corpus_plan
 from jvae.data.encoding import Split
-from jvae.evaluation.corpus import collect, log_weights
+from jvae.evaluation.corpus import collect
 from jvae.evaluation.evaluate import SplitBatches, make_programs
 from jvae.objectives.elbo import latent_keys
 from jvae.training import checkpoint
@@ -150,15 +149,20 @@ def test_an_inner_update_has_one_all_reduce_and_no_decoder_gradient_in_it():
 
 @lru_cache
 def weights(num_devices: int, vocab_shards: int) -> np.ndarray:
-    """The importance weights of all sentences, in several batches."""
+    """The importance weights of all sentences, three at a time or as many as there are devices."""
     tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=VOCAB)
-    assert len(corpus_plan(lengths, (WIDTH,), 8).bucket) > 1
     it = problem(num_devices, vocab_shards)
     programs = make_programs(it.model, it.parallel.compile_evaluation, it.parallel.shard)
-    split = SplitBatches(Split(tokens, lengths), (WIDTH,), 8, it.parallel.row_shards)
-    weigh = programs.compile(partial(log_weights, it.model, num_samples=6, chunk_size=3))
+    split = SplitBatches(Split(tokens, lengths), (WIDTH,), 3, it.parallel.row_shards)
+    for batch in list(split)[:-1]:  # no device weighs a filling row
+        assert len(batch.weight) == np.sum(batch.weight) == max(3, it.parallel.row_shards)
+    weigh = programs.importance(6, 3)
     key = it.parallel.replicate(KEY)
-    return collect(lambda batch: weigh(it.state.params, programs.place(batch), key=key), split, NUM)
+
+    def terms(batch):
+        return weigh(it.state.params, programs.place(batch), np.int32(0), key=key)
+
+    return collect(terms, split, NUM)
 
 
 @pytest.mark.parametrize("mesh", [(8, 1), (8, 4)])

@@ -22,7 +22,7 @@ def run(elbos, settings, *, mis=None, aggressive=True):
     for elbo, mi in zip(elbos, mis or [1.0] * len(elbos), strict=True):
         state, decision = end_epoch(state, elbo, mi, settings)
         steps.append((state, decision))
-        if decision.stop:
+        if finished(state, settings):
             break
     return steps
 
@@ -104,7 +104,6 @@ def test_stop_after_max_decays_without_a_reload():
 def test_stop_at_epochs():
     settings = ALWAYS._replace(epochs=4)
     steps = run(range(100), settings, mis=[1.0] * 100)
-    assert [decision.stop for _, decision in steps] == [False, False, False, True]
     assert [finished(state, settings) for state, _ in steps] == [False, False, False, True]
     assert not finished(steps[-1][0], settings._replace(epochs=5)), "more epochs continue"
 
@@ -154,7 +153,7 @@ def test_the_rule_of_the_released_script(seed):
         zip(ours, expected, strict=True)
     ):
         assert float(state.lr_scale) == rate, number
-        assert (decision.reload_best or decision.stop) == reload, number
+        assert (decision.reload_best or finished(state, settings)) == reload, number
         assert decision.is_best == best, number
     assert ours[-1][0].decays == max_decay, "the sequence exercised the rule"
 
