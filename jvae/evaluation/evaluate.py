@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -305,7 +306,7 @@ def evaluate(
             count, variances = active_units(terms.mean)
             results |= {"au": count, "mean_variance_per_dim": variances.tolist()}
             if total > 1:
-                prior_z = prior_samples(model, params, np.arange(total), key=key)
+                prior_z = prior_samples(model, params, jnp.arange(total), key=key)
                 results["mmd"] = mmd_squared(terms.z, prior_z)._asdict()
     if family.point:
         return results, terms

@@ -188,10 +188,9 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     pictures.mkdir(exist_ok=True)
     columns = {column.name: column for column in COLUMNS}
     real = [_real(runs[0]) for runs in groups.values()][:1]
-    real = [point for point in real if None not in point]  # too unlikely for a number
     for name, x, y, beside in (
         ("reconstruction", "share", "BLEU", {}),
-        ("generation", "R-PPL", "F-PPL", {"real text": real}),
+        ("generation", "R-PPL", "F-PPL", {"real text": [point for point in real if point]}),
         ("smoothness", "jump", "PPL between", {}),
     ):
         points = {
@@ -208,10 +207,11 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     console.print(f"everything is in {workdir}: open {PAGE}", highlight=False, soft_wrap=True)
 
 
-def _real(outcome: Outcome) -> tuple[float | None, float | None]:
-    """What real text has in place of the perplexities of samples."""
+def _real(outcome: Outcome) -> tuple[float, float] | None:
+    """What real text has in place of the perplexities of samples; None if too unlikely for it."""
     quality = outcome["results"]["quality"]
-    return quality["reverse_ppl"]["real"], quality["forward_ppl"]["real"]
+    reverse, forward = quality["reverse_ppl"]["real"], quality["forward_ppl"]["real"]
+    return None if reverse is None or forward is None else (reverse, forward)
 
 
 def _page(outcomes: Sequence[Outcome], found: Sequence[str]) -> str:

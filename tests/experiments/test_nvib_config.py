@@ -11,14 +11,17 @@ import jvae
 from jvae import posteriors
 from jvae.data import Corpus
 from jvae.errors import UserError
+from jvae.evaluation.corpus import samples_per_chunk
 from jvae.experiments import nvib
 from jvae.experiments.building import make_model, make_schedules
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
 from jvae.experiments.job import score
+from jvae.experiments.memory import decoder_states
 from jvae.experiments.setup import encode_corpus, example_batch, initial_state, make_tokenizer
 from jvae.objectives import negative_elbo_by_name
 from jvae.posteriors import POSTERIORS
+from jvae.posteriors.nvib import NVIB
 from jvae.types import BOS, EOS
 from tests.conftest import VOCAB, make_batch
 from tests.training.setting import WIDTH, assert_close, make_problem
@@ -160,15 +163,27 @@ def test_an_epoch_is_judged_by_the_last_weights_of_its_terms():
 
 
 def with_dropped(model):
-    """Parameters that are not fresh; their bias lets the ReLU delete most vectors."""
+    """Parameters that are not fresh; the ReLU deletes most vectors."""
     rng = np.random.default_rng(4)
     params = jax.tree.map(
         lambda s: jnp.asarray(rng.uniform(-0.8, 0.8, s.shape), s.dtype), shapes_of(model)
     )
-    params["encoder"]["posterior"]["alpha"]["bias"] = jnp.full(1, -1.0)
+    kernel = params["encoder"]["posterior"]["alpha"]["kernel"]
+    params["encoder"]["posterior"]["alpha"] = {"kernel": -12 * kernel, "bias": -jnp.ones(1)}
     return params
 
 
+@pytest.fixture
+def quick_gamma(monkeypatch):
+    """Of the exact draws the gradient alone compiles for long; it is tested with the posterior."""
+
+    def draw(key, log_alpha):
+        return log_alpha + 0.1 * jax.random.normal(key, log_alpha.shape)
+
+    monkeypatch.setitem(NVIB.sample.__globals__, "draw_log_gamma", draw)
+
+
+@pytest.mark.usefixtures("quick_gamma")
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
 def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
     """The second sentence is `</s>` alone."""
@@ -191,6 +206,7 @@ def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
     assert np.any(kept) and np.any(batch.mask & ~kept) and not np.any(kept[1])
 
 
+@pytest.mark.usefixtures("quick_gamma")
 def test_four_devices_give_the_numbers_of_one():
     """Each sentence's sets are drawn by its number, wherever it lies."""
 
@@ -206,6 +222,30 @@ def test_four_devices_give_the_numbers_of_one():
     after = [problem.run(problem.state, range(2)) for problem in (one, four)]
     assert_close(after[1].params, after[0].params, rtol=1e-4, atol=2e-5)
     assert_close(after[1].totals, after[0].totals, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "measured"),  # tokens, and H, F, P, heads, kappa; what XLA's analysis gave on a CPU
+    [
+        ((50, 128, 512, 128, 1, 1), 57_604),
+        ((100, 128, 256, 64, 8, 1), 252_999),
+        ((40, 64, 128, 64, 2, 1), 23_934),
+        ((40, 64, 128, 64, 2, 5), 120_079),
+        ((64, 256, 256, 64, 4, 1), 65_793),
+    ],
+)
+def test_the_states_of_a_decoder_are_about_as_many_as_xla_says(sizes, measured):
+    tokens, *sizes = sizes
+    names = ("hidden_size", "feed_forward", "latent_size", "heads", "nvib_kappa")
+    config = config_with()
+    config.model.update(dict(zip(names, sizes, strict=True)))
+    states = decoder_states(config, tokens)
+    assert measured / 1.3 < states < 2.2 * measured
+    # A budget for the states of three samples of eight sentences; three times as many logits.
+    for vocab_size, samples in ((states // 9, 3), (states, 1)):
+        assert samples_per_chunk(3 * 4 * 8 * states, 8, vocab_size, states) == samples
+    config.model.decoder = "lstm"
+    assert decoder_states(config, tokens) == 0
 
 
 @pytest.mark.parametrize(("posterior", "counts"), [("vt", {3: 2, 5: 1}), ("vts", {2: 2, 3: 1})])
