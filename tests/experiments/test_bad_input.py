@@ -29,7 +29,6 @@ def text(*arguments: str, **options) -> str:
         (["--config=FILE"], ["config.py, line 3: invalid syntax"]),
         (["--config=SAVED", "--train=x.txt"], ["model.latent_size = 0 must be above 0"]),
         (["--config=BROKEN"], ["config.json is damaged: Expecting", "line 1"]),
-        (["--config", "DIR/config.json"], ["config.json is missing", "run directory?"]),
         (["train.txt"], ["'train.txt'", "--"]),
         (["--train=/nowhere/my.txt", "--workdir=DIR"], ["/nowhere/my.txt: no such file"]),
         ([], ["--train=FILE"]),
@@ -78,6 +77,13 @@ def test_a_wrong_configuration_file(source, says, tmp_path):
     with pytest.raises(UserError, match=says) as caught:
         _check_config_file(str(file))
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_runs_configuration_that_is_missing(tmp_path):
+    from jvae.experiments.command import _check_config_file
+
+    with pytest.raises(UserError, match=r"config.json is missing: is .* a run directory\?"):
+        _check_config_file(str(tmp_path / "config.json"))
 
 
 # The data.

@@ -147,6 +147,7 @@ def test_a_run_older_than_a_field_had_its_default(tmp_path, monkeypatch):
         setup.open_run(config, tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 @pytest.mark.parametrize("separator", ["=", " "])
 def test_a_runs_own_configuration_is_one(separator, tmp_path):
     config = default_config()
