@@ -54,16 +54,18 @@ def fit_batches(
       UserError: not even one sentence on each device keeps to `training.memory_gb`.
     """
     key = parallel.replicate(jax.random.key(0))
+    encode: Any = programs.encode
+    decode: Any = programs.decode
 
     def encoding(rows: int) -> Any:
         batch = _blank(programs, data, rows * parallel.row_shards)
-        return programs.encode.lower(params, batch, key=key).compile()
+        return encode.lower(params, batch, key=key).compile()
 
     def decoding(rows: int) -> Any:
         batch = _blank(programs, data, rows * parallel.row_shards)
-        shapes = jax.eval_shape(programs.encode, params, batch, key=key).z
+        shapes = jax.eval_shape(encode, params, batch, key=key).z
         z = programs.place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
-        return programs.decode.lower(params, z, batch, key=key).compile()
+        return decode.lower(params, z, batch, key=key).compile()
 
     rows = full_rows(config.evaluation.batch_size, parallel.row_shards) // parallel.row_shards
     needs: dict[str, Memory | None] = dict.fromkeys(("encoding", "decoding"))
