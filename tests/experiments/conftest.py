@@ -1,4 +1,4 @@
-"""One tiny finished run, shared by the tests that only read it."""
+"""One tiny finished run, shared by the tests that only read it, and the `jvae` command."""
 
 import ast
 import io
@@ -11,8 +11,11 @@ from rich.console import Console
 
 from jvae.errors import UserError
 from jvae.experiments import text
+from jvae.experiments.cli import main
 from jvae.experiments.runner import run
 from tests.experiments.setting import SIZES, write_sentences
+
+SENTENCES = ["the cat sees a dog", "a small bird", "likes big big hears the dog cat", "dog"]
 
 
 class Finished(NamedTuple):
@@ -66,3 +69,17 @@ def finished(train, tmp_path_factory) -> Finished:
     workdir = tmp_path_factory.mktemp("finished") / "run"
     results, output = run_tiny(config, workdir)
     return Finished(workdir, train, config, results, output)
+
+
+@pytest.fixture
+def jvae(capsys):
+    """Runs a subcommand; the lines that it prints."""
+
+    def call(*arguments) -> list[str]:
+        capsys.readouterr()
+        main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out.removesuffix("\n").split("\n")
+
+    return call

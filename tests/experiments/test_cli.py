@@ -13,24 +13,8 @@ from jvae.experiments.cli import main
 from jvae.experiments.setup import load_run
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
-from tests.experiments.conftest import run_tiny, tiny_config
+from tests.experiments.conftest import SENTENCES, run_tiny, tiny_config
 from tests.experiments.setting import WORDS
-
-SENTENCES = ["the cat sees a dog", "a small bird", "likes big big hears the dog cat", "dog"]
-
-
-@pytest.fixture
-def jvae(capsys):
-    """Runs a subcommand; the lines that it prints."""
-
-    def call(*arguments) -> list[str]:
-        capsys.readouterr()
-        main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert err == ""
-        return out.removesuffix("\n").split("\n")
-
-    return call
 
 
 @pytest.fixture

@@ -18,23 +18,8 @@ from jvae.estimator import TextVAE
 from jvae.experiments import use
 from jvae.experiments.cli import main
 from jvae.experiments.setup import load_run
+from tests.experiments.conftest import SENTENCES
 from tests.experiments.setting import SIZES, WORDS
-
-SENTENCES = ["the cat sees a dog", "a small bird", "likes big big hears the dog cat", "dog"]
-
-
-@pytest.fixture
-def jvae(capsys):
-    """Runs a subcommand; the lines that it prints."""
-
-    def call(*arguments) -> list[str]:
-        capsys.readouterr()
-        main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert err == ""
-        return out.removesuffix("\n").split("\n")
-
-    return call
 
 
 @pytest.fixture(scope="module")
