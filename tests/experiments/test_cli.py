@@ -210,7 +210,7 @@ def test_mistakes_end_in_one_line(finished, refused, tmp_path, arguments, says):
     assert says in message
 
 
-def test_language_model(finished, jvae, refused, lines, tmp_path):
+def test_language_model(finished, jvae, refused, lines, one_device, tmp_path):
     config = tiny_config(finished.train, model__mode="lm", training__aggressive=False)
     results, shown = run_tiny(config, tmp_path / "lm")
     # Without a latent one sample is exact, and the bound is tight.
@@ -238,7 +238,7 @@ def test_language_model(finished, jvae, refused, lines, tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_autoencoder(finished, jvae, lines, tmp_path):
+def test_autoencoder(finished, jvae, lines, one_device, tmp_path):
     config = tiny_config(finished.train, model__mode="ae", training__aggressive=False)
     results, shown = run_tiny(config, tmp_path / "ae")
     figures = table(shown)
