@@ -157,7 +157,8 @@ def test_decoder(name):
 def test_prior(name):
     encoder = ENCODERS["lstm"](**SIZES, **SCALES, latent_size=LATENT)
     prior = prior_of(name, encoder, LATENT)
-    params = {"prior": assert_key_decides(prior.init), "encoder": encoder.init(KEY, BATCH)}
+    init = jax.jit(lambda key: encoder.init(key, BATCH))
+    params = {"prior": assert_key_decides(jax.jit(prior.init)), "encoder": init(KEY)}
     z = LATENTS
 
     @jax.jit

@@ -1,4 +1,8 @@
-"""A run small enough to be killed and resumed in a test."""
+"""A run small enough to be killed and resumed in a test.
+
+What runs in a process of its own has the settings of `conftest.finished`, whose programs lie in the
+cache: a run of other settings is compiled for half a minute.
+"""
 
 import json
 import subprocess
@@ -13,13 +17,14 @@ SIZES = (
     "--config.model.embed_size=6",
     "--config.model.hidden_size=8",
     "--config.model.init_scale=0.3",
-    "--config.data.max_buckets=2",
+    "--config.data.max_buckets=1",
     "--config.training.batch_size=4",
     "--config.training.aggressive=True",
     "--config.training.aggressive_epochs=2",
-    "--config.training.inner_window=2",
+    "--config.training.inner_window=1",
     "--config.training.inner_max_updates=4",
     "--config.training.log_seconds=0.0",
+    "--config.training.num_devices=1",
     "--config.evaluation.iw_samples=5",
     "--config.evaluation.num_examples=3",
 )

@@ -14,12 +14,12 @@ import pytest
 from jvae.data.batching import epoch_plan
 from jvae.errors import UserError
 from jvae.experiments import command as command_line
-from jvae.experiments import job, runner
+from jvae.experiments import job
 from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run, make_tokenizer
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
-from tests.experiments.conftest import refused, run_tiny, tiny_config
-from tests.experiments.setting import command, execute, the_line, write_sentences
+from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
+from tests.experiments.setting import command, execute, lines, the_line, write_sentences
 
 # Resuming.
 
@@ -62,7 +62,8 @@ def test_other_sentences_in_the_same_file(finished, copied):
 def test_the_same_sentences_elsewhere_are_the_same_run(finished, copied, tmp_path):
     moved = tmp_path / "moved.txt"
     moved.write_bytes(finished.train.read_bytes())
-    results, shown = run_tiny(tiny_config(moved), copied)
+    config = tiny_config(moved, training__epochs=finished.config.training.epochs)
+    results, shown = run_tiny(config, copied)
     assert "resumed at step" in shown and results["elbo"] == finished.results["elbo"]
 
 
@@ -122,7 +123,7 @@ def test_a_damaged_checkpoint(finished, copied):
 def test_a_damaged_log(finished, copied):
     path = copied / "metrics.jsonl"
     path.write_text("{\n" + path.read_text())
-    config = tiny_config(finished.train, training__epochs=3)
+    config = tiny_config(finished.train, training__epochs=4)
     assert f"{path} is damaged in line 1" in refused(config, copied)
 
 
@@ -158,8 +159,8 @@ def test_a_run_stopped_in_its_first_epoch(train, tmp_path, monkeypatch):
         original(self, *arguments, **options)
         signal.raise_signal(signal.SIGTERM)
 
-    with monkeypatch.context() as patch, pytest.raises(loop.Interrupted):
-        patch.setattr(loop.Progress, "update", stop)
+    monkeypatch.setattr(loop.Progress, "update", stop)
+    with training_only(), pytest.raises(loop.Interrupted):
         run_tiny(config, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / FOLDER).iterdir()] == ["8"]
     with pytest.raises(UserError, match="has not finished an epoch"):
@@ -197,9 +198,9 @@ def test_a_loss_that_explodes_names_term_step_and_sentences(train, tmp_path):
 
 def test_an_explosion_leaves_the_checkpoint_before_it(train, tmp_path, monkeypatch):
     options = {"training__optimiser": "sgd", "training__aggressive": False}
-    monkeypatch.setattr(runner, "evaluate_run", lambda *arguments: {})
     workdir = tmp_path / "run"
-    run_tiny(tiny_config(train, training__epochs=1, **options), workdir)
+    with training_only():
+        run_tiny(tiny_config(train, training__epochs=1, **options), workdir)
     before = load_run(workdir)
     config = tiny_config(train, training__epochs=2, **options)
     with monkeypatch.context() as patch:
@@ -214,7 +215,8 @@ def test_an_explosion_leaves_the_checkpoint_before_it(train, tmp_path, monkeypat
     assert after.epoch == before.epoch == 1
     for a, b in zip(*map(jax.tree.leaves, (before.params, after.params)), strict=True):
         np.testing.assert_array_equal(a, b)
-    run_tiny(config, workdir)
+    with training_only():
+        run_tiny(config, workdir)
     assert [record["epoch"] for record in read_metrics(workdir)] == [1, 2]
 
 
@@ -241,34 +243,34 @@ def test_an_explosion_in_the_last_update_is_not_the_best_epoch(tmp_path):
     assert read_metrics(tmp_path / "run") == []
 
 
+# The disk is full from the first checkpoint on: no room for more than a thousand bytes a file.
 FULL_DISK = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-os.execv(sys.argv[1], sys.argv[1:])
+import resource, runpy, sys
+from jvae.training import checkpoint
+
+save = checkpoint.save
+
+def save_on_a_full_disk(*arguments):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    save(*arguments)
+
+checkpoint.save = save_on_a_full_disk
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 
 
-def test_a_full_disk_in_mid_training(train, tmp_path):
-    # A checkpoint larger than all other files of the run.
-    arguments = command(
-        train,
-        tmp_path / "run",
-        "--config.model.embed_size=96",
-        "--config.model.hidden_size=96",
-        "--config.data.max_buckets=1",
-        "--config.training.aggressive=False",
-        "--config.training.num_devices=1",
-        epochs=1,
-    )
-    full = [sys.executable, "-c", FULL_DISK, *arguments]
-    message = the_line(execute(full, env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}))
-    assert f"in {tmp_path / 'run' / FOLDER}: File too large" in message.replace("[Errno 27] ", "")
+def test_a_full_disk_in_mid_training(finished, tmp_path):
+    workdir = tmp_path / "run"
+    python, _, *arguments = command(finished.train, workdir, epochs=1)
+    message = the_line(execute([python, "-c", FULL_DISK, *arguments]))
+    assert f"in {workdir / FOLDER}: File too large" in message.replace("[Errno 27] ", "")
     assert message.startswith("cannot save checkpoint 1")
     assert "no checkpoint exists yet" in message
-    again = execute(arguments)
-    assert again.returncode == 0, again.stderr
-    assert [record["epoch"] for record in read_metrics(tmp_path / "run")] == [1]
-    assert load_run(tmp_path / "run").epoch == 1
+    assert lines(workdir) == 1  # of an epoch that was not saved
+    with training_only():
+        run_tiny(tiny_config(finished.train, training__epochs=1), workdir)
+    assert [record["epoch"] for record in read_metrics(workdir)] == [1]
+    assert load_run(workdir).epoch == 1
 
 
 def test_a_full_disk_while_pictures_are_drawn(capsys, tmp_path):

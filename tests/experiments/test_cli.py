@@ -13,24 +13,8 @@ from jvae.experiments.cli import main
 from jvae.experiments.setup import load_run
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
-from tests.experiments.conftest import run_tiny, tiny_config
+from tests.experiments.conftest import SENTENCES, run_tiny, tiny_config
 from tests.experiments.setting import WORDS
-
-SENTENCES = ["the cat sees a dog", "a small bird", "likes big big hears the dog cat", "dog"]
-
-
-@pytest.fixture
-def jvae(capsys):
-    """Runs a subcommand; the lines that it prints."""
-
-    def call(*arguments) -> list[str]:
-        capsys.readouterr()
-        main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert err == ""
-        return out.removesuffix("\n").split("\n")
-
-    return call
 
 
 @pytest.fixture
@@ -226,7 +210,7 @@ def test_mistakes_end_in_one_line(finished, refused, tmp_path, arguments, says):
     assert says in message
 
 
-def test_language_model(finished, jvae, refused, lines, tmp_path):
+def test_language_model(finished, jvae, refused, lines, one_device, tmp_path):
     config = tiny_config(finished.train, model__mode="lm", training__aggressive=False)
     results, shown = run_tiny(config, tmp_path / "lm")
     # Without a latent one sample is exact, and the bound is tight.
@@ -254,7 +238,7 @@ def test_language_model(finished, jvae, refused, lines, tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_autoencoder(finished, jvae, lines, tmp_path):
+def test_autoencoder(finished, jvae, lines, one_device, tmp_path):
     config = tiny_config(finished.train, model__mode="ae", training__aggressive=False)
     results, shown = run_tiny(config, tmp_path / "ae")
     figures = table(shown)

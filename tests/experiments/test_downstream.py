@@ -18,23 +18,8 @@ from jvae.estimator import TextVAE
 from jvae.experiments import use
 from jvae.experiments.cli import main
 from jvae.experiments.setup import load_run
+from tests.experiments.conftest import SENTENCES
 from tests.experiments.setting import SIZES, WORDS
-
-SENTENCES = ["the cat sees a dog", "a small bird", "likes big big hears the dog cat", "dog"]
-
-
-@pytest.fixture
-def jvae(capsys):
-    """Runs a subcommand; the lines that it prints."""
-
-    def call(*arguments) -> list[str]:
-        capsys.readouterr()
-        main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert err == ""
-        return out.removesuffix("\n").split("\n")
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -178,12 +163,7 @@ def settings() -> dict:
     """Those of `tiny_config`, as `TextVAE` takes them."""
     sizes = dict(size.removeprefix("--config.").split("=") for size in SIZES)
     found = {name: ast.literal_eval(value) for name, value in sizes.items()}
-    return found | {
-        "data.max_buckets": 1,
-        "training.epochs": 1,
-        "training.inner_window": 1,
-        "training.num_devices": 1,
-    }
+    return found | {"training.epochs": 1}
 
 
 def test_a_pipeline_trains_once_for_the_same_sentences(texts, tmp_path, monkeypatch):

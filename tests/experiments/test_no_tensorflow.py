@@ -12,7 +12,9 @@ from pathlib import Path
 from tests.experiments.conftest import run_tiny, tiny_config
 from jvae.experiments.cli import main
 
-config = tiny_config(Path(sys.argv[1]), training__epochs=1, data__stream=True)
+config = tiny_config(
+    Path(sys.argv[1]), training__epochs=1, training__aggressive=False, data__stream=True
+)
 run_tiny(config, Path(sys.argv[2]))
 main(["sample", sys.argv[2], "-n", "1"])
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))

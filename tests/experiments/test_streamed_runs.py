@@ -11,12 +11,11 @@ import pytest
 
 from jvae.data.store import StoredTokens
 from jvae.evaluation.evaluate import EvaluationSettings, SplitBatches, evaluate, make_programs
-from jvae.experiments import runner
 from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
 from jvae.training import loop
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
-from tests.experiments.conftest import refused, run_tiny, tiny_config
+from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
 
 JOINT = {"training__aggressive": False, "data__max_buckets": 2}
 # The aggressive phase ends after the first of two epochs.
@@ -24,8 +23,9 @@ AGGRESSIVE = {"training__aggressive_epochs": 1, "data__max_buckets": 2}
 
 
 @pytest.fixture(autouse=True)
-def no_evaluation(monkeypatch):
-    monkeypatch.setattr(runner, "evaluate_run", lambda *arguments: {})
+def no_evaluation():
+    with training_only():
+        yield
 
 
 def run(train: Path, workdir: Path, **overrides) -> Path:

@@ -1,5 +1,7 @@
 """The learned priors against SciPy, and what they change."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,11 +104,11 @@ def test_a_vamp_prior_of_the_sentences_themselves_is_their_aggregate_posterior()
     lengths = jnp.full(3, 5)  # sentences of one length: pseudo-sentences have no padding
     tokens = jnp.asarray(RNG.integers(4, 12, (3, 6)))
     batch = BATCH._replace(tokens=tokens, lengths=lengths)
-    encoder = MODEL.encoder.init(jax.random.key(0), batch)
+    encoder = jax.jit(MODEL.encoder.init)(jax.random.key(0), batch)
     prior = vamp(encoder=MODEL.encoder, components=3, length=6, embed_size=5, init_scale=0.1)
     pseudo = encoder["embedding"]["embedding"][tokens]
     p = prior.distribution({"encoder": encoder, "prior": {"pseudo": pseudo}})
-    q = MODEL.encoder.apply(encoder, batch, key=None, train=False)
+    q = jax.jit(partial(MODEL.encoder.apply, key=None, train=False))(encoder, batch)
     z = RNG.normal(size=(4, 3)).astype(np.float32)
     each = stats.norm(np.asarray(q.mean), np.exp(np.asarray(q.log_var) / 2)).logpdf(z[:, None])
     expected = logsumexp(each.sum(axis=-1), axis=1) - np.log(3)
@@ -116,7 +118,7 @@ def test_a_vamp_prior_of_the_sentences_themselves_is_their_aggregate_posterior()
 def test_a_vamp_prior_reaches_the_encoder_and_its_pseudo_sentences():
     prior = vamp(encoder=MODEL.encoder, components=2, length=3, embed_size=5, init_scale=0.1)
     params = {
-        "encoder": MODEL.encoder.init(jax.random.key(0), BATCH),
+        "encoder": jax.jit(MODEL.encoder.init)(jax.random.key(0), BATCH),
         "prior": prior.init(jax.random.key(1)),
     }
     assert params["prior"]["pseudo"].shape == (2, 3, 5)

@@ -29,18 +29,19 @@ def by_hand(params, z):
 
 
 def test_both_losses_are_cross_entropies_and_pull_apart():
-    state = SMALL.init(KEY)
+    state = jax.jit(SMALL.init)(KEY)
     z, draws = RNG.normal(size=(2, 5, LATENT)), RNG.normal(size=(5, LATENT))
     rows = np.array([1.0, 1, 1, 0, 0])
     told, real = by_hand(state[0], z), by_hand(state[0], draws)
-    found = SMALL.loss(state, jnp.float32(z))
+    loss = jax.jit(SMALL.loss)
+    found = loss(state, jnp.float32(z))
     np.testing.assert_allclose(found, 2.0 * -np.log(told).mean(axis=0), rtol=1e-4)
 
     def own_loss(params):
         cost = -np.log(1 - by_hand(params, z)).mean(axis=0) - np.log(by_hand(params, draws))
         return np.sum(rows * cost)
 
-    gradient = SMALL.gradient(state, jnp.float32(z), jnp.float32(draws), jnp.asarray(rows))
+    gradient = jax.jit(SMALL.gradient)(state, jnp.float32(z), jnp.float32(draws), jnp.asarray(rows))
     for layer, name, place in (("Dense_0", "kernel", (1, 2)), ("Dense_1", "bias", (0,))):
         leaf = np.asarray(state[0][layer][name], np.float64)
         up, down = ({**state[0], layer: {**state[0][layer], name: leaf.copy()}} for _ in range(2))
@@ -49,9 +50,9 @@ def test_both_losses_are_cross_entropies_and_pull_apart():
         slope = (own_loss(up) - own_loss(down)) / 2e-5
         np.testing.assert_allclose(gradient[layer][name][place], slope, rtol=1e-3)
     # A step against each gradient: the discriminator tells better, the encoder is told worse.
-    params, _ = SMALL.update(state, gradient)
+    params, _ = jax.jit(SMALL.update)(state, gradient)
     assert own_loss(params) < own_loss(state[0]) and real.shape == (5,)
-    pull = jax.grad(lambda z: jnp.sum(SMALL.loss(state, z)))(jnp.float32(z))
+    pull = jax.jit(jax.grad(lambda z: jnp.sum(loss(state, z))))(jnp.float32(z))
     assert np.all(by_hand(state[0], z - 1e-3 * np.asarray(pull)) >= told)
     assert np.any(pull != 0)
 

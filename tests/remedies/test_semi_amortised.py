@@ -43,7 +43,7 @@ def test_two_steps_are_those_by_hand():
     """With momentum, and a clip that acts on some sentences only."""
     rate, momentum, clip = 0.05, 0.5, 3.0
     model = semi_amortised(MODEL, steps=2, learning_rate=rate, momentum=momentum, clip_norm=clip)
-    found = model.infer(PARAMS, BATCH, key=KEY, train=False)
+    found = jax.jit(partial(model.infer, train=False))(PARAMS, BATCH, key=KEY)
     start = wrong(ORTHOGONAL)
     mean, log_var = start.mean, np.log(np.diagonal(start.covariance, axis1=1, axis2=2))
     speeds, clipped = [np.zeros_like(mean), np.zeros_like(mean)], []
@@ -105,23 +105,26 @@ def test_small_steps_raise_the_bound_until_the_posterior_is_exact():
 
 def test_importance_weights_and_evaluation_take_the_refined_posterior():
     model = semi_amortised(MODEL, steps=3, learning_rate=0.05, **NO_CLIP)
-    q = model.infer(PARAMS, BATCH, key=KEY, train=False)
+    q = jax.jit(partial(model.infer, train=False))(PARAMS, BATCH, key=KEY)
     encoder = {"mean": q.mean, "log_var": q.log_var}
     assert np.all(np.abs(q.mean - PARAMS["encoder"]["mean"]) > 1e-3)
     given = PARAMS | {"encoder": encoder}  # the plain model with that posterior from the start
-    weigh = partial(jvae.importance_weights, key=KEY, num_samples=4, chunk_size=2)
-    np.testing.assert_allclose(
-        weigh(model, PARAMS, BATCH), weigh(MODEL, given, BATCH), rtol=1e-4, atol=1e-4
-    )
-    found, expected = encode(model, PARAMS, BATCH, key=KEY), encode(MODEL, given, BATCH, key=KEY)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), found, expected)
+
+    @partial(jax.jit, static_argnums=0)
+    def evaluate(model, params):
+        weigh = partial(jvae.importance_weights, num_samples=4, chunk_size=2)
+        return [of(model, params, BATCH, key=KEY) for of in (weigh, encode)]
+
+    (found, terms), (expected, its) = evaluate(model, PARAMS), evaluate(MODEL, given)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), terms, its)
 
 
 def test_a_language_vae_is_differentiated_through_its_steps():
     """Second derivatives of the real layers; neither padding nor other sentences matter."""
     model = semi_amortised(make_model(), steps=2, learning_rate=0.2, momentum=0.5, clip_norm=0.4)
     batch = make_batch(3, 5)
-    params = jvae.init(model, batch, key=KEY)
+    params = jax.jit(partial(jvae.init, model))(batch, key=KEY)
 
     @jax.jit
     def run(params, batch):
@@ -167,6 +170,6 @@ def test_equal_sentences_have_equal_means_wherever_they_stand():
     model, key = make_model(config, 9), jax.random.key(0)
     tokens = jnp.array([[1, 5, 6, 2]] * 2)
     batch = Batch(tokens, jnp.array([3, 3]), jnp.arange(2), jnp.ones(2))
-    params = jvae.init(model, batch, key=key)
+    params = jax.jit(partial(jvae.init, model))(batch, key=key)
     mean = use._encoder(model)(params, batch, key=key).mean
     assert jnp.array_equal(mean[0], mean[1])

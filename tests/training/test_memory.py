@@ -15,8 +15,14 @@ def problem_arguments(problem) -> tuple:
     return problem.state, key, problem.corpus, problem.plan, np.int32(0), scheduled
 
 
+def joint(microbatches: int = 1):
+    """Unsplit it is a program of `test_steps.py`, which lies in the cache."""
+    options = {"inner": None, "clip_norm": 0.7, "microbatches": microbatches}
+    return make_problem(aggressive=False, **options)
+
+
 def build(microbatches: int):
-    return make_problem(inner=None, aggressive=False, microbatches=microbatches).step
+    return joint(microbatches).step
 
 
 def test_the_memory_counts_what_a_program_holds():
@@ -36,7 +42,7 @@ ARGUMENTS = {"what": "a step even in {} microbatches", "cure": "nothing"}
 
 
 def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
-    arguments = problem_arguments(make_problem(inner=None, aggressive=False))
+    arguments = problem_arguments(joint())
     choices = [1, 2, BATCH]
     programs = {n: build(n).lower(*arguments).compile() for n in choices}
     needed = [program_memory(programs[n]).total for n in choices]
@@ -49,7 +55,7 @@ def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
 
 
 def test_a_budget_that_nothing_keeps_to_is_refused_in_one_line():
-    arguments = problem_arguments(make_problem(inner=None, aggressive=False))
+    arguments = problem_arguments(joint())
     with pytest.raises(UserError, match="even in 4 microbatches needs .* training.memory_gb") as e:
         fit(lambda n: build(n).lower(*arguments).compile(), [1, 4], 1000, **ARGUMENTS)
     assert "\n" not in str(e.value)

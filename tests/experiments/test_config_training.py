@@ -1,0 +1,66 @@
+"""From a configuration to limits and optimisers, and what training cannot serve."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jvae.errors import UserError
+from jvae.experiments.building import make_control, make_inner_loop, make_optimisers
+from jvae.experiments.checks import check
+from jvae.experiments.config import default_config
+
+
+def test_limits_and_inner_loop_come_from_the_configuration():
+    config = default_config()
+    assert make_inner_loop(config) is None
+    config.training.update(
+        {"epochs": 7, "patience": 3, "warm_epochs": 4, "decay": 0.3, "max_decays": 2}
+    )
+    config.training.update({"aggressive": True, "aggressive_epochs": 6, "inner_clip": "joint"})
+    config.training.aggressive_min_epochs = 5
+    config.training.update({"inner_max_updates": 8, "inner_window": 9})
+    assert tuple(make_control(config)) == (7, 3, 4, 0.3, 2, 6, 5)
+    assert tuple(make_inner_loop(config)) == (8, 9, "joint")
+
+
+def test_the_learning_rate_warms_up():
+    config = default_config()
+    config.training.update({"learning_rate": 0.5, "warmup_steps": 4})
+    optimiser, inner = make_optimisers(config)
+    params, gradient, rates = {"w": jnp.zeros(1)}, {"w": jnp.ones(1)}, []
+    state = optimiser.init(params)
+    for _ in range(6):
+        update, state = optimiser.update(gradient, state, params)
+        rates.append(-float(update["w"][0]))
+    np.testing.assert_allclose(rates, [0, 0.125, 0.25, 0.375, 0.5, 0.5], rtol=1e-6)
+    update, _ = inner.update(gradient, inner.init(params), params)
+    assert float(update["w"][0]) == -1.0
+
+
+@pytest.mark.parametrize("mode", ["ae", "lm"])
+def test_aggressive_training_needs_a_posterior(mode):
+    config = default_config()
+    config.training.aggressive = True
+    check(config)
+    config.model.mode = mode
+    with pytest.raises(UserError, match=r"training.aggressive needs model.mode = 'vae'"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "says"),
+    [
+        ({"posterior_map": "batch_norm"}, {"batch_size": 1}, "at least 2"),
+        ({"posterior_map": "batch_norm"}, {"parallel": "pmap"}, "over the whole batch"),
+        ({"posterior_map": "batch_norm"}, {"memory_gb": 1.0}, "over the whole batch"),
+        ({"posterior": "full"}, {"aggressive": True}, "ends by the mutual information"),
+        ({"refine_steps": 20}, {"aggressive": True}, "both keep q up with the decoder"),
+    ],
+)
+def test_a_posterior_that_training_cannot_serve_is_refused(model, training, says):
+    config = default_config()
+    config.model.update(model)
+    check(config)
+    config.training.update(training)
+    with pytest.raises(UserError, match=says):
+        check(config)
