@@ -6,7 +6,7 @@ taken once per evaluation over a whole corpus.
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -173,7 +173,7 @@ def mmd_squared(z: ArrayLike, draws: ArrayLike, *, chunk: int = 512) -> Discrepa
     x, y = _double(z), _double(draws)
     number, size = x.shape
 
-    def similarity(squared: np.ndarray) -> np.ndarray:
+    def similarity(squared: Any) -> np.ndarray:  # plain arithmetic, of NumPy's arrays as of JAX's
         return np.asarray(inverse_multiquadric(squared, size))
 
     def of_rows(some: np.ndarray, others: np.ndarray) -> np.ndarray:
