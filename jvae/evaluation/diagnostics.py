@@ -173,11 +173,7 @@ def mmd_squared(z: ArrayLike, draws: ArrayLike, *, chunk: int = 512) -> Discrepa
     x, y = _double(z), _double(draws)
     number, size = x.shape
 
-<<<<<<< HEAD
-    def similarity(squared: Any) -> np.ndarray:
-=======
     def similarity(squared: Any) -> np.ndarray:  # plain arithmetic, of NumPy's arrays as of JAX's
->>>>>>> rem4
         return np.asarray(inverse_multiquadric(squared, size))
 
     def of_rows(some: np.ndarray, others: np.ndarray) -> np.ndarray:

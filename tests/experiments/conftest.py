@@ -53,7 +53,9 @@ def run_tiny(config: ConfigDict, workdir: Path) -> tuple[dict[str, Any], str]:
 def training_only() -> Iterator[None]:
     """Runs end with their last epoch: the programs of evaluation are half of what is compiled."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "fit_evaluation", lambda config, *rest: FittedEvaluation(config, 1, {}))
+        patch.setattr(
+            runner, "fit_evaluation", lambda config, *rest: FittedEvaluation(config, 1, {})
+        )
         patch.setattr(runner, "evaluate_run", lambda *arguments: {})
         yield
 
