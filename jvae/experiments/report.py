@@ -47,9 +47,9 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         left = r["iw_remaining"]
         change = plus_minus(-left["nll"], left["error"])
         rows.append(("  the rest", change, f"what going on to {left['samples']} samples would add"))
-    add("PPL (IW)", "ppl_iw", f"{r.get('ppl_iw', 0):.2f}", per_token)
+    add("PPL (IW)", "ppl_iw", _perplexity(r.get("ppl_iw", 0)), per_token)
     add("ELBO", "elbo", with_error("elbo"), "nats per sentence, KL weight 1")
-    add("PPL (ELBO)", "ppl_elbo", f"{r.get('ppl_elbo', 0):.2f}", per_token)
+    add("PPL (ELBO)", "ppl_elbo", _perplexity(r.get("ppl_elbo", 0)), per_token)
     add("rec", "rec", with_error("rec"), "nats per sentence")
     if r.get("latent_size", 0):
         how = "" if r.get("kl_analytic", True) else ", Monte Carlo, one z a sentence"
@@ -80,6 +80,11 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         add("rec, shuffled z", "shuffled_rec", f"{r['shuffled_rec']:.2f}", "z of another sentence")
         add("rec, prior z", "prior_rec", f"{r.get('prior_rec', 0):.2f}", "z from the prior")
     return rows
+
+
+def _perplexity(value: float) -> str:
+    # Of sets the bounds are far from any likelihood.
+    return f"{value:.2f}" if value < 1e6 else f"{value:.1e}"
 
 
 def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
