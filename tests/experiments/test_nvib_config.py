@@ -107,7 +107,7 @@ def test_the_configuration_reaches_the_encoder():
         ({"model.nvib_layers": 2}, "at most model.layers = 1"),
         (ONE_VECTOR | {"model.encoder": "lstm"}, "needs model.encoder = 'transformer', not 'lstm'"),
         (ONE_VECTOR | {"model.posterior_map": "diversity"}, "model.posterior_map = 'diversity'"),
-        ({"objective.loss": "elbo"}, "needs objective.loss = 'by_name', not 'elbo'"),
+        (ONE_VECTOR | {"objective.loss": "elbo"}, "needs objective.loss = 'by_name', not 'elbo'"),
         ({"objective.gradient": "stl"}, "needs objective.gradient = 'plain', not 'stl'"),
     ],
 )
