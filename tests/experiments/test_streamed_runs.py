@@ -81,7 +81,7 @@ def test_a_checkpoint_older_than_the_seconds_in_it_goes_on(train, tmp_path, monk
     with monkeypatch.context() as patch, pytest.raises(loop.Interrupted):
         patch.setattr(loop, "_asked_to_stop", stop_at_step(5))
         run(train, tmp_path, **settings)
-    [path] = (tmp_path / FOLDER / "5" / "meta").glob("[!_]*")
+    path = tmp_path / FOLDER / "5" / "meta" / "metadata"
     meta = json.loads(path.read_text())
     assert meta.pop("seconds") == 5
     path.write_text(json.dumps(meta))
