@@ -76,7 +76,7 @@ def numpy_latent(params, x, log_skip):
     """Means, variances and alphas of one sentence without padding, the prior's row first."""
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["latent"])
     means, log_vars = (x @ p[name]["kernel"] + p[name]["bias"] for name in ("mean", "log_var"))
-    log_alpha = x @ p["alpha"]["kernel"] + x**2 @ p["alpha_quadratic"]["kernel"]
+    log_alpha = x @ p["alpha"]["kernel"] / np.sqrt(H) + x**2 @ p["alpha_quadratic"]["kernel"] / H
     alpha = np.exp(log_alpha[:, 0] + p["alpha"]["bias"] + log_skip)
     first = np.zeros((1, H))
     return (
@@ -209,7 +209,7 @@ def test_a_latent_like_the_input_gives_nearly_ordinary_attention(norm):
             "mean": {"kernel": jnp.eye(H), "bias": zero},
             "log_var": {"kernel": jnp.zeros((H, H)), "bias": zero - 200},
             "alpha": {"kernel": jnp.zeros((H, 1)), "bias": jnp.full(1, 25.0)},
-            "alpha_quadratic": {"kernel": jnp.full((H, 1), 0.5 / np.sqrt(E))},
+            "alpha_quadratic": {"kernel": jnp.full((H, 1), H * 0.5 / np.sqrt(E))},
         },
     }
     moved = params | {
