@@ -102,7 +102,7 @@ def test_the_divergence_is_scipys_and_keeps_its_digits_for_large_totals():
 
     ours = jax.jit(ours)
     np.testing.assert_allclose(ours(a, b, k), exact, rtol=2e-5, atol=2e-5)
-    assert np.all(np.asarray(ours(b, b, k)) == 0)
+    np.testing.assert_allclose(ours(b, b, k), 0, atol=1e-5)  # up to k roundings
     # What is left where a is beyond any series.
     large = np.array([1e12, 1e20, 1e30, *np.full(51, 1e30)])
     a, b, k = large, np.full(54, 13.5), np.full(54, 51)

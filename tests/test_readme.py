@@ -21,7 +21,7 @@ def test_the_library_example_runs_as_printed():
 def test_every_module_and_file_that_is_named_exists():
     for module in set(re.findall(r"python -m (jvae[\w.]+)", README)):
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
-    paths = re.findall(r"[\w/]+/[\w/]+\.(?:py|png|md|json)", README)
+    paths = re.findall(r"[\w/]+/[\w/]+\.(?:py|png|md|json)\b", README)
     assert paths
     for path in set(paths):
         if not path.startswith("runs/"):

@@ -111,7 +111,7 @@ def _encoder(model: VAE) -> Callable[..., Code]:
         q = model.infer(params, batch, key=key, train=False)
         return Code(*corpus.moments(q), q.mean)
 
-    return jax.jit(encode)
+    return jax.jit(in_float32(encode))
 
 
 @lru_cache(maxsize=32)

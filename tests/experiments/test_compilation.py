@@ -7,7 +7,7 @@ import jax.monitoring
 from rich.console import Console
 
 from jvae.experiments.runner import run
-from tests.experiments.conftest import tiny_config, training_only
+from tests.experiments.conftest import tiny_config
 
 
 def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
@@ -23,8 +23,7 @@ def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
 
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
-        with training_only():
-            run(config, tmp_path / "run", Console(file=shown, width=120))
+        run(config, tmp_path / "run", Console(file=shown, width=120))
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
     lines = shown.getvalue().splitlines()

@@ -41,7 +41,7 @@ def test_the_prior_has_the_numbers_of_vectors_that_are_kept():
     kept = [
         int(np.sum(share[row[1 : n + 1]] > 0.5)) for row, n in zip(tokens, lengths, strict=True)
     ]
-    assert set(kept) & {0, 1} and np.any(np.asarray(kept) < lengths)  # it does drop
+    assert np.any(np.asarray(kept) < lengths)  # it does drop
     np.testing.assert_array_equal(counts, np.bincount(kept))
     found = with_counts(every, counts)
     expected = 1.0 + np.bincount(kept, minlength=WIDTH + 2)

@@ -1,5 +1,7 @@
 """Runs with other posteriors and priors: trained, saved, evaluated, used."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -56,7 +58,7 @@ def test_numbers_that_a_family_does_not_define_are_absent():
     assert "mi" not in training_figures(terms, 4, has_mi=False)
     assert "mi" in training_figures(terms, 4)
     assert training_figures(terms, 4)["kl_per_dim"] == [1.0, 1.0]
-    estimated = training_figures(terms._replace(kl=np.ones((4, 1))), 4)
+    estimated = training_figures(dataclasses.replace(terms, kl=np.ones((4, 1))), 4)
     assert estimated["kl"] == 1.0 and "kl_per_dim" not in estimated
     rows = {"sentences": 4, "latent_size": 2, "au": 1, "shuffled_rec": 1.0, "kl": 2.0}
     notes = [

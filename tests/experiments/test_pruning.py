@@ -62,7 +62,7 @@ def test_zero_keeps_all_but_zeros_and_the_run_stays_as_it_is(untrained, alpha):
     assert run.config.model.nvib_prune == 0
     assert found[0.3].config.model.nvib_prune == 0.3
     log_alpha = jnp.array([[0.0, -68, -jnp.inf]])
-    q = NVIB(np.zeros((1, 3, 2)), np.zeros((1, 3, 2)), log_alpha, np.array([3.0]))
+    q = NVIB(jnp.zeros((1, 3, 2)), jnp.zeros((1, 3, 2)), log_alpha, jnp.array([3.0]))
     assert q.pruned(found[0.0].config.model.nvib_prune).kept == 1
     assert all(other.model.decoder is run.model.decoder for other in found.values())
 

@@ -40,7 +40,6 @@ def test_the_discriminator_returns_to_the_best_epoch_with_the_parameters(tmp_pat
         key=jax.random.key(0),
         feed=Feed(lambda *_: ((None, None, np.int32(0)) for _ in range(1)), lambda *_: 0),
         plan=lambda epoch: Plan(np.zeros(1, int), np.zeros((1, 1), int), np.ones((1, 1))),
-        replicate=lambda tree: tree,
         place_state=lambda state: state,
         validate=lambda state: {"elbo": next(scores), "rec": 0.0, "kl": 0.0},
         score=lambda figures: figures["elbo"],
