@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jvae.evaluation.corpus import collect
-from jvae.evaluation.evaluate import Programs, SplitBatches
+from jvae.evaluation.programs import Programs, SplitBatches
 from jvae.posteriors import OF_TOKENS
 from jvae.posteriors.tokens import kept_positions
 from jvae.types import Batch, Key, Params

@@ -10,7 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jvae.data.batching import epoch_plan
-from jvae.evaluation.evaluate import Programs, SplitBatches, families, training_figures
+from jvae.evaluation.evaluate import families, training_figures
+from jvae.evaluation.programs import Programs, SplitBatches
 from jvae.experiments.building import (
     make_control,
     make_inner_loop,

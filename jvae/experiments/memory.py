@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from jvae.data.batching import full_rows
 from jvae.evaluation.corpus import samples_per_chunk
-from jvae.evaluation.evaluate import Programs, families
+from jvae.evaluation.evaluate import families
+from jvae.evaluation.programs import Programs
 from jvae.evaluation.samples import block_size
 from jvae.experiments.setup import Data
 from jvae.training.memory import Memory, fit, megabytes

@@ -18,8 +18,8 @@ from jvae import plots
 from jvae.data import Split
 from jvae.errors import UserError
 from jvae.evaluation.corpus import collect
-from jvae.evaluation.evaluate import SplitBatches, make_programs
 from jvae.evaluation.posterior_grid import model_posterior_mean
+from jvae.evaluation.programs import SplitBatches, make_programs
 from jvae.experiments.command import guarded
 from jvae.experiments.process import prepare_process
 from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run

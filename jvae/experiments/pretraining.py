@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jvae.data import Tokenizer
-from jvae.evaluation.evaluate import make_programs
+from jvae.evaluation.programs import make_programs
 from jvae.experiments.building import make_control, make_model
 from jvae.experiments.config import FREE_FIELDS, PRECISIONS, default_config
 from jvae.experiments.job import make_job

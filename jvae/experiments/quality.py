@@ -24,7 +24,7 @@ from jvae.data import Corpus, encode_split
 from jvae.data.batching import choose_buckets
 from jvae.errors import UserError
 from jvae.evaluation.diagnostics import perplexity
-from jvae.evaluation.evaluate import SplitBatches, make_programs
+from jvae.evaluation.programs import SplitBatches, make_programs
 from jvae.evaluation.smoothness import smoothness
 from jvae.evaluation.text_metrics import bleu, distinct_n, exact_match, self_bleu
 from jvae.experiments.config import default_config

@@ -18,12 +18,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from jvae.data import Corpus, Tokenizer
-from jvae.evaluation.evaluate import (
-    EvaluationSettings,
-    Programs,
-    evaluate,
-    make_programs,
-)
+from jvae.evaluation.evaluate import EvaluationSettings, evaluate
+from jvae.evaluation.programs import Programs, make_programs
 from jvae.experiments import report
 from jvae.experiments.building import make_model
 from jvae.experiments.checks import check

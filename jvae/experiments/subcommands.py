@@ -87,7 +87,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     from rich.console import Console
 
-    from jvae.evaluation.evaluate import make_programs
+    from jvae.evaluation.programs import make_programs
     from jvae.experiments.memory import fit_evaluation, forecast, measured
     from jvae.experiments.runner import evaluate_run
     from jvae.experiments.setup import encode_corpus, load_data_corpus

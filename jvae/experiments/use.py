@@ -12,7 +12,7 @@ from jvae.data import encode_split
 from jvae.data.batching import choose_buckets
 from jvae.errors import UserError
 from jvae.evaluation import corpus
-from jvae.evaluation.evaluate import SplitBatches
+from jvae.evaluation.programs import SplitBatches
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import (
     Generated,

@@ -9,7 +9,8 @@ import jvae
 from jvae.data.encoding import Split
 from jvae.distributions import Delta
 from jvae.evaluation.corpus import prior_samples
-from jvae.evaluation.evaluate import EvaluationSettings, SplitBatches, evaluate, make_programs
+from jvae.evaluation.evaluate import EvaluationSettings, evaluate
+from jvae.evaluation.programs import SplitBatches, make_programs
 from jvae.random import Stream, stream
 from tests.conftest import make_sentences
 

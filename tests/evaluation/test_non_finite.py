@@ -8,7 +8,8 @@ import pytest
 import jvae
 from jvae.data.encoding import Split
 from jvae.errors import UserError
-from jvae.evaluation.evaluate import EvaluationSettings, SplitBatches, evaluate, make_programs
+from jvae.evaluation.evaluate import EvaluationSettings, evaluate
+from jvae.evaluation.programs import SplitBatches, make_programs
 from tests.conftest import make_sentences
 
 N, L = 6, 2

@@ -6,7 +6,7 @@ import numpy as np
 
 from jvae import VAE
 from jvae.data.encoding import Split
-from jvae.evaluation.evaluate import SplitBatches, make_programs
+from jvae.evaluation.programs import SplitBatches, make_programs
 from jvae.experiments.counts import read_counts, with_counts
 from jvae.posteriors import nvib
 from jvae.priors import dirichlet_process

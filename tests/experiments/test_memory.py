@@ -11,7 +11,8 @@ import pytest
 
 from jvae.errors import UserError
 from jvae.evaluation.corpus import prior_samples
-from jvae.evaluation.evaluate import EvaluationSettings, evaluate, make_programs
+from jvae.evaluation.evaluate import EvaluationSettings, evaluate
+from jvae.evaluation.programs import make_programs
 from jvae.experiments import memory
 from jvae.experiments.job import split_batches
 from jvae.experiments.memory import fit_evaluation

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import jvae
-from jvae.evaluation.evaluate import make_programs
 from jvae.evaluation.posterior_grid import model_posterior_mean
+from jvae.evaluation.programs import make_programs
 from jvae.experiments import chitchat, impute, nvib, use
 from jvae.experiments.building import make_model
 from jvae.experiments.cli import main

@@ -7,7 +7,7 @@ import pytest
 
 import jvae
 from jvae.errors import UserError
-from jvae.evaluation.evaluate import make_programs
+from jvae.evaluation.programs import make_programs
 from jvae.experiments.building import make_model, make_schedules
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config

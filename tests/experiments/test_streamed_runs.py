@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jvae.data.store import StoredTokens
-from jvae.evaluation.evaluate import EvaluationSettings, SplitBatches, evaluate, make_programs
+from jvae.evaluation.evaluate import EvaluationSettings, evaluate
+from jvae.evaluation.programs import SplitBatches, make_programs
 from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
 from jvae.training import loop
 from jvae.training.checkpoint import FOLDER

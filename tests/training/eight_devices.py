@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 
 from jvae.data.encoding import Split
 from jvae.evaluation.corpus import collect
-from jvae.evaluation.evaluate import SplitBatches, make_programs
+from jvae.evaluation.programs import SplitBatches, make_programs
 from jvae.objectives.elbo import latent_keys
 from jvae.training import checkpoint
 from jvae.training.memory import program_memory
