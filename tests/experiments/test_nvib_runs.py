@@ -183,7 +183,8 @@ def test_a_run_has_the_numbers_of_sets(compared, method):
     assert results["elbo"] == pytest.approx(-results["rec"] - results["kl"])
     assert results["kl_analytic"] != ours and "au" not in results and "mi_corpus" not in results
     found = results["quality"]
-    assert found["asked"] == {"number": 20, "pairs": 1} and found["samples"] == 20
+    assert found["asked"] == {"number": 20, "pairs": 1, "epoch": results["best_epoch"]}
+    assert found["samples"] == 20
     assert found["interpolation"]["pairs"] == 1
     assert found.get("between_ppl", {"model": 7.0}) == {"model": 7.0}  # there may be no words
     assert f"| {method} |" in (compared[0] / "report.md").read_text()
