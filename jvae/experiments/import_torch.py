@@ -50,10 +50,11 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     try:
         with file:
             stored = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # a damaged archive or pickle fails in any way
+    except Exception as error:  # a damaged archive or pickle fails in any way
         raise UserError(
             f"{path}: not a PyTorch checkpoint of tensors alone; nothing in it was run: save the "
-            "model again with torch.save(vae.state_dict(), FILE)"
+            "model again with torch.save(vae.state_dict(), FILE) (PyTorch says "
+            f"{type(error).__name__}: {str(error).splitlines()[:1]})"
         ) from None
     if not isinstance(stored, Mapping) or not all(map(torch.is_tensor, stored.values())):
         raise UserError(

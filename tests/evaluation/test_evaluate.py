@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jvae
 from jvae.data.encoding import Split
 from jvae.distributions import Delta
 from jvae.evaluation.corpus import prior_samples
@@ -13,21 +12,11 @@ from jvae.evaluation.evaluate import EvaluationSettings, evaluate
 from jvae.evaluation.programs import SplitBatches, make_programs
 from jvae.random import Stream, stream
 from tests.conftest import make_sentences
+from tests.evaluation.setting import table_model
 
 KEY, N, L = jax.random.key(3), 150, 4
-MODEL = jvae.VAE(
-    jvae.Encoder(
-        init=lambda key, batch: {},
-        apply=lambda params, batch, *, key, train: Delta(params[batch.index]),
-    ),
-    jvae.Decoder(
-        init=lambda key, z, batch: {},
-        log_prob=lambda params, z, batch, *, key, train: -jnp.sum(jnp.square(z), axis=-1),
-        start=lambda params, z, max_length: z,
-        step=lambda params, carry, token: (carry, carry),
-    ),
-    jvae.standard_normal(latent_size=L),
-    L,
+MODEL = table_model(
+    lambda table, index: Delta(table[index]), lambda z: -jnp.sum(jnp.square(z), axis=-1), L
 )
 
 

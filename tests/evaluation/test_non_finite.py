@@ -11,29 +11,19 @@ from jvae.errors import UserError
 from jvae.evaluation.evaluate import EvaluationSettings, evaluate
 from jvae.evaluation.programs import SplitBatches, make_programs
 from tests.conftest import make_sentences
+from tests.evaluation.setting import table_model
 
 N, L = 6, 2
 
 
-def rec(params, z, batch, *, key, train):
-    """As far from 0 as z is, beyond all bounds above 10."""
+def log_likelihood(z):
+    """The lower the farther from 0 z is, beyond all bounds above 10."""
     return -jnp.where(jnp.abs(z) > 10, jnp.inf, jnp.square(z)).sum(axis=-1)
 
 
-MODEL = jvae.VAE(
-    jvae.Encoder(
-        init=lambda key, batch: {},
-        apply=lambda params, batch, *, key, train: jvae.DiagonalGaussian(
-            params["mean"][batch.index], params["log_var"][batch.index]
-        ),
-    ),
-    jvae.Decoder(
-        init=lambda key, z, batch: {},
-        log_prob=rec,
-        start=lambda params, z, max_length: z,
-        step=lambda params, carry, token: (carry, carry),
-    ),
-    jvae.standard_normal(latent_size=L),
+MODEL = table_model(
+    lambda table, index: jvae.DiagonalGaussian(table["mean"][index], table["log_var"][index]),
+    log_likelihood,
     L,
 )
 

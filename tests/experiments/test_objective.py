@@ -10,6 +10,7 @@ import pytest
 
 import jvae
 from jvae.errors import UserError
+from jvae.experiments import objective
 from jvae.experiments.building import make_schedules
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
@@ -141,12 +142,28 @@ def test_the_weights_of_the_aggregate_reach_schedule_loss_and_terms():
 
 
 def test_the_adversary_is_made_of_its_fields():
-    fields = {"adversarial_weight": 10.0, "discriminator_size": 6}
+    fields = {
+        "adversarial_weight": 10.0,
+        "discriminator_size": 6,
+        "discriminator_learning_rate": 0.03,
+    }
     config = config_with(model__mode="ae", **{f"objective__{k}": v for k, v in fields.items()})
     check(config)
-    shapes, _ = jax.eval_shape(make_adversary(config).init, jax.random.key(0))
-    assert shapes["Dense_0"]["kernel"].shape == (config.model.latent_size, 6)
-    assert shapes["Dense_1"]["kernel"].shape == (6, 1)
+    made = make_adversary(config)
+    params, opt_state = made.init(jax.random.key(0))
+    assert params["Dense_0"]["kernel"].shape == (config.model.latent_size, 6)
+    assert params["Dense_1"]["kernel"].shape == (6, 1)
+    # Adam's first step is as long as its rate.
+    after, _ = made.update((params, opt_state), jax.tree.map(jnp.ones_like, params))
+    np.testing.assert_allclose(after["Dense_1"]["bias"], -0.03, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "imq"])
+def test_the_kernel_reaches_the_mmd(kernel, monkeypatch):
+    monkeypatch.setattr(objective, "with_mmd", lambda terms, kernel: kernel)
+    assert (
+        make_terms(config_with(objective__info_alpha=1.0, objective__mmd_kernel=kernel)) == kernel
+    )
 
 
 WHOLE = "it is of a whole batch"

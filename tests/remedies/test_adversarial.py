@@ -89,12 +89,13 @@ def test_the_step_trains_encoder_and_discriminator_and_leaves_the_decoder_to_its
     np.testing.assert_allclose(change, 0.01, rtol=1e-3)
 
 
-def test_the_discriminator_learns_of_the_real_sentences_mean(problem):
+@pytest.mark.parametrize("filled", [True, False])
+def test_the_discriminator_learns_of_the_real_sentences_mean(problem, filled):
     """Its first moments against the gradient of the row without its filling, of draws apart."""
-    row = int(np.argmax(np.any(problem.host_plan.weight == 0, axis=1)))
+    row = int(np.argmax(np.any(problem.host_plan.weight == 0, axis=1) == filled))
     index, weight = problem.host_plan.index[row], problem.host_plan.weight[row]
     index = index[weight > 0]
-    assert 0 < len(index) < len(weight)
+    assert (0 < len(index) < len(weight)) == filled and (filled or len(index) > 1)
     width = problem.widths[problem.host_plan.bucket[row]]
     tokens, lengths = (np.asarray(field) for field in problem.corpus[:2])
     batch = jvae.Batch(
