@@ -284,7 +284,7 @@ def make_step(
         if adversary is not None:
             own = scaled(sums.adversary, 1 / sums.sentences)
             good = good._replace(adversary=adversary.update(state.adversary, own))
-        if adversary is not None:  # a discriminator that is lost would fail the next step
+            # A discriminator that is lost would fail the next step.
             norm += optax.tree.norm(sums.adversary)
         term = _fault(sums, norm)
         bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), given.row))
