@@ -31,6 +31,7 @@ from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
 from jvae.evaluation.corpus import samples_per_chunk
 from jvae.experiments.config import PRECISIONS, default_config
+from jvae.experiments.memory import decoder_states
 from jvae.generation import beam_search, greedy
 from jvae.remedies import InnerLoop
 from jvae.training.optimisers import OPTIMISERS
@@ -150,8 +151,11 @@ def iw(size: Size, sentences: int, samples: int) -> Callable[[], None]:
     model = make_model(size, 0.0)
     params = jax.tree.map(jnp.asarray, random_weights(size, 0))
     batch = as_batch(random_tokens(size, sentences, 0))
-    memory_bytes = default_config().evaluation.memory_mb * 2**20
-    chunk = samples_per_chunk(memory_bytes, sentences, size.vocab_size)
+    config = default_config()
+    config.model.update(decoder=size.decoder, hidden_size=size.hidden_size, heads=TF_HEADS)
+    states = decoder_states(config, size.length)
+    memory_bytes = config.evaluation.memory_mb * 2**20
+    chunk = samples_per_chunk(memory_bytes, sentences, size.vocab_size, states)
     compiled = jax.jit(
         partial(jvae.iw_log_likelihood, model, num_samples=samples, chunk_size=chunk)
     )

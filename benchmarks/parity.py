@@ -4,10 +4,11 @@
 
 Same weights, same noise, no dropout. Both `Training` classes that are timed make one joint step of
 full sentences (`joint`, and its `loss`), and the LSTM's one round of inner updates and an outer one
-(`inner`); jvae's makes one more joint step of a padded batch with a row that only fills it, against
+(`inner`); jvae's makes another joint step of a padded batch with a row that only fills it, against
 PyTorch sentence by sentence (`ragged`). Of a step every array's change is compared. IW-NLL in
 chunks, greedy sentences (not the CNN's) and those of beam search (the LSTM's) follow. All must
-agree to 1e-4 relative; and with an error planted on PyTorch's side they must not.
+agree to 1e-4 relative, the round of four updates to 1e-3; and with an error planted on PyTorch's
+side they must not.
 
 In bfloat16 only the joint step is compared: evaluation stays in float32 in both. They cannot agree
 to better than the rounding, 2^-9 of each factor, adds up to, and PyTorch rounds more (results as
@@ -41,11 +42,14 @@ from jvae.types import EOS, PAD, Key
 
 QUANTITIES = ("loss", "joint", "ragged", "inner", "iw_nll", "greedy", "beam")
 TOLERANCES = {
-    "float32": dict.fromkeys(QUANTITIES, 1e-4),
+    "float32": dict.fromkeys(QUANTITIES, 1e-4) | {"inner": 1e-3},
     "bfloat16": {"loss": 1e-3, "joint": 0.1},
 }
 SENTENCES, SAMPLES, CHUNK = 4, 50, 25  # few: a rectifier at zero may fall to either side
 INNER, BEAM = 3, 10
+# Of several steps each makes the next one start further from the other framework's (at H 1024 and
+# rate 1 they differ by 6e-2 after four), hence short ones.
+RATE, INNER_RATE = 1.0, 0.1
 FULL_ROWS = 2  # batches of full sentences, of which the inner updates draw theirs
 ROOT = 0  # the key of `jvae_cases.Training`
 
@@ -112,15 +116,17 @@ def ours(size: Size, data: Data, precision: str) -> dict[str, Any]:
     training = our_training(size, data, 0, FULL_ROWS + 1, precision)
     before = parameters()
     training.run()
-    totals, after = training.state.totals, parameters()
-    found = {"loss": float(totals.loss / totals.sentences), "joint": change(before, after)}
+    totals = training.state.totals
+    found = {"loss": float(totals.loss / totals.sentences), "joint": change(before, parameters())}
     if precision == "bfloat16":
         return found
+    training = our_training(size, data, 0, FULL_ROWS + 1, precision)
     training.row = FULL_ROWS
     training.run()
-    found["ragged"] = change(after, parameters())
+    found["ragged"] = change(before, parameters())
     if size.decoder == "lstm":
-        training = our_training(size, data, INNER, FULL_ROWS, precision)
+        slow = size._replace(learning_rate=INNER_RATE)
+        training = our_training(slow, data, INNER, FULL_ROWS, precision)
         training.run()
         found["inner"] = change(before, parameters())
 
@@ -150,10 +156,10 @@ class Theirs:
         noise = standard_noise(batch_of(self.data, row), key, samples, self.size.latent_size)
         return torch.from_numpy(noise + self.shift).to(self.device)
 
-    def _training(self, *noises: torch.Tensor) -> th.Training:
+    def _training(self, *noises: torch.Tensor, rate: float = RATE) -> th.Training:
         given = iter(noises)
         return th.Training(
-            self.size,
+            self.size._replace(learning_rate=rate),
             self.data.weights,
             self.device,
             self.precision,
@@ -166,17 +172,17 @@ class Theirs:
 
     def joint(self) -> dict[str, Any]:
         """A joint step of full sentences, and in float32 one of ragged ones, each by itself."""
-        first, second = (stream(jax.random.key(ROOT), Stream.TRAINING, step) for step in (0, 1))
-        training = self._training(self._noise(0, first))
+        key = stream(jax.random.key(ROOT), Stream.TRAINING, 0)
+        training = self._training(self._noise(0, key))
         before = read(training.model)
         loss = training.joint(self._words(0)).item()
-        after = read(training.model)
-        found = {"loss": loss, "joint": change(before, after)}
+        found = {"loss": loss, "joint": change(before, read(training.model))}
         if self.precision == "bfloat16":
             return found
-        words, noise = self._words(FULL_ROWS), self._noise(FULL_ROWS, second)[0]
+        # From the first weights: after a step those of both differ, and a second one adds to it.
+        training = self._training()
+        words, noise = self._words(FULL_ROWS), self._noise(FULL_ROWS, key)[0]
         lengths = self.data.lengths[-SENTENCES:]
-        training.model.zero_grad()
         for i in range(SENTENCES - 1):
             sentence = words[i : i + 1, : lengths[i] + 1]
             loss = training.model.loss(sentence, noise[i : i + 1])
@@ -184,7 +190,7 @@ class Theirs:
         trained = training.encoder + training.decoder
         torch.nn.utils.clip_grad_norm_(trained, th.CLIP)
         torch.optim.SGD(trained, lr=self.size.learning_rate).step()
-        return found | {"ragged": change(after, read(training.model))}
+        return found | {"ragged": change(before, read(training.model))}
 
     def inner(
         self, *, loss: Callable[..., torch.Tensor] = TextVAE.loss, full: bool = False
@@ -194,7 +200,7 @@ class Theirs:
         rows = [int(inner_row(key, jnp.int32(i), jnp.int32(0), FULL_ROWS)) for i in range(INNER)]
         keys = [stream(key, Stream.INNER_LOOP, i) for i in range(INNER)]
         noises = [self._noise(*of_update) for of_update in zip(rows, keys, strict=True)]
-        training = self._training(*noises, self._noise(0, key))
+        training = self._training(*noises, self._noise(0, key), rate=INNER_RATE)
         before = read(training.model)
         training.model.loss = partial(loss, training.model)
         training.inner([self._words(row) for row in rows], full=full)
@@ -270,7 +276,7 @@ def check(
       AssertionError: a quantity differs, or a planted error is not seen: in each kind of step and
         in either of loss and IW-NLL, or where alone it can be.
     """
-    size = size._replace(batch_size=SENTENCES, dropout=0.0, learning_rate=1.0)
+    size = size._replace(batch_size=SENTENCES, dropout=0.0, learning_rate=RATE)
     data, tolerances = make_data(size), TOLERANCES[precision]
     mine = ours(size, data, precision)
     reference = Theirs(size, data, device, precision).all()

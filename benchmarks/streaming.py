@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("."))
     options = parser.parse_args()
     size, start = SIZES[options.size], time.monotonic()
-    parallel = MODES["jit"](jax.local_devices()[:1])
+    parallel = MODES["jit"](jax.local_devices()[:1], 1)
 
     say(start, "at the start")
     split = write_corpus(options.folder, options.sentences, size.vocab_size)
