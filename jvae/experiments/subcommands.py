@@ -110,6 +110,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     params = parallel.replicate(run.params)
     fitted = fit_evaluation(run.config, programs, params, data, parallel, run.tokenizer.vocab_size)
     predicted = forecast(fitted.needs, parallel, say)
+    if arguments.seed is not None:  # only now: it also splits a corpus of one file
+        with fitted.config.unlocked():
+            fitted.config.training.seed = arguments.seed
     evaluate_run(
         dataclasses.replace(run, config=fitted.config),
         programs,
