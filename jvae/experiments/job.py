@@ -34,7 +34,7 @@ from jvae.training.measured import with_measured
 from jvae.training.memory import Memory, fit
 from jvae.training.parallel import Parallel
 from jvae.training.state import TrainState
-from jvae.training.steps import Corpus, StepSettings, make_step
+from jvae.training.steps import DeviceCorpus, StepSettings, make_step
 from jvae.vae import VAE
 
 
@@ -174,7 +174,7 @@ def make_feed(config: ConfigDict, data: Data, parallel: Parallel) -> Feed:
     """Training sentences from the devices' memory, or from the host's disk."""
     split = data.splits["train"]
     if not config.data.stream:
-        corpus = Corpus(jnp.asarray(split.tokens), jnp.asarray(split.lengths))
+        corpus = DeviceCorpus(jnp.asarray(split.tokens), jnp.asarray(split.lengths))
         return resident(parallel.replicate(corpus), parallel.replicate)
     inner = make_inner_loop(config)
     if inner is None:

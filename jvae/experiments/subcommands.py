@@ -159,7 +159,7 @@ def prune(arguments: argparse.Namespace) -> None:
     from jvae.experiments.use import Decoding
 
     run = _load(arguments)
-    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, run.workdir)
     points = curve(run, data, arguments.thresholds, Decoding(), key=_key(arguments))
     _print_all(lines(points))
     save_results(run.workdir, {"points": points}, PRUNING)

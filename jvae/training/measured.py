@@ -7,7 +7,7 @@ import jax
 from jvae.objectives import Scheduled
 from jvae.random import Stream, stream
 from jvae.training.state import TrainState
-from jvae.training.steps import Corpus, DevicePlan, Step, gather
+from jvae.training.steps import DeviceCorpus, DevicePlan, Step, gather
 from jvae.types import Array, Key, Params
 from jvae.vae import Encoder
 
@@ -35,7 +35,7 @@ def with_measured(
     def wrapped(
         state: TrainState,
         key: Key,
-        corpus: Corpus,
+        corpus: DeviceCorpus,
         plan: DevicePlan,
         row: Array,
         scheduled: Scheduled,

@@ -21,7 +21,7 @@ from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
 
-class Corpus(NamedTuple):
+class DeviceCorpus(NamedTuple):
     """Sentences on the device: `tokens` `[N, T_max + 1]` and `lengths` `[N]`.
 
     The training set, or one step's part of it (`jvae.training.feed.streamed`). A part has
@@ -54,7 +54,7 @@ class _Given(NamedTuple):
     """
 
     key: Key
-    corpus: Corpus
+    corpus: DeviceCorpus
     plan: DevicePlan
     row: Array
     scheduled: Scheduled
@@ -112,7 +112,7 @@ class Sharding(NamedTuple):
 
 
 # The plan's row comes last but one.
-Step = Callable[[TrainState, Key, Corpus, DevicePlan, Any, Scheduled], TrainState]
+Step = Callable[[TrainState, Key, DeviceCorpus, DevicePlan, Any, Scheduled], TrainState]
 
 
 def _fault(sums: Sums, grad_norm: Array) -> Array:
@@ -124,7 +124,7 @@ def _fault(sums: Sums, grad_norm: Array) -> Array:
     return fault
 
 
-def gather(corpus: Corpus, index: Array, weight: Array, width: int) -> Batch:
+def gather(corpus: DeviceCorpus, index: Array, weight: Array, width: int) -> Batch:
     """The batch of a plan's row: `index` and `weight` `[B]`, `width` predicted tokens."""
     batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
     if corpus.numbers is None:
@@ -302,7 +302,7 @@ def make_step(
     def step(
         state: TrainState,
         key: Key,
-        corpus: Corpus,
+        corpus: DeviceCorpus,
         plan: DevicePlan,
         row: Array,
         scheduled: Scheduled,
