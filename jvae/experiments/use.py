@@ -161,7 +161,8 @@ def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Code:
         run.tokenizer, sentences, max_length=data.max_length or None, too_long="truncate"
     )
     if len(rows) != len(sentences):
-        raise UserError("a sentence is empty: every sentence needs at least one token")
+        empty = np.setdiff1d(np.arange(len(sentences)), rows)[0] + 1
+        raise UserError(f"sentence {empty} is empty: give it at least one word")
     buckets = choose_buckets(split.lengths, data.max_buckets)
     batches = SplitBatches(split, buckets.widths, min(BATCH_SIZE, len(sentences)))
     compiled = partial(_encoder(run.model), run.params, key=key)
