@@ -225,7 +225,6 @@ def encode(arguments: argparse.Namespace) -> None:
 
     run, sentences = _load(arguments), _sentences(arguments.file)
     terms = use.encode(run, sentences, key=_key(arguments))
-    _tell_lost(run, sentences)
     arrays: dict[str, Any] = {"mean": terms.mean, "log_var": terms.log_var}
     told = "mean and log_var {}"
     if isinstance(terms.centre, VectorSet):
@@ -235,6 +234,7 @@ def encode(arguments: argparse.Namespace) -> None:
             np.savez(file, sentences=np.asarray(sentences), **arrays)
     except OSError as error:
         raise UserError(f"cannot write {arguments.output}: {error.strerror}") from error
+    _tell_lost(run, sentences)
     print(f"{arguments.output}: {told.format(list(terms.mean.shape))}, sentences")
 
 
