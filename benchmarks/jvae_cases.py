@@ -37,7 +37,7 @@ from jvae.remedies import InnerLoop
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
 from jvae.training.state import TrainState, create_state
-from jvae.training.steps import Corpus, DevicePlan, StepSettings, make_step
+from jvae.training.steps import DeviceCorpus, DevicePlan, StepSettings, make_step
 
 KL_WEIGHT = {"kl_weight": np.float32(1)}
 NUM_SENTENCES = 1024  # on the device, for the steps to draw from
@@ -99,7 +99,7 @@ class Training:
         self.state: TrainState = parallel.place_state(state)
         self.step = parallel.compile(step)
         self.key = parallel.replicate(jax.random.key(0))
-        self.corpus = parallel.replicate(Corpus(jnp.asarray(tokens), jnp.asarray(lengths)))
+        self.corpus = parallel.replicate(DeviceCorpus(jnp.asarray(tokens), jnp.asarray(lengths)))
         plan = epoch_plan(lengths, buckets.widths, size.batch_size, seed=0, epoch=0)
         self.plan = parallel.replicate(DevicePlan(*map(jnp.asarray, plan)))
         self.rows, self.row = len(plan.bucket), 0

@@ -31,7 +31,7 @@ from jvae.training.loop import SYNC_EVERY
 from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES, Parallel
 from jvae.training.state import create_state
-from jvae.training.steps import Corpus, StepSettings, make_step
+from jvae.training.steps import DeviceCorpus, StepSettings, make_step
 from jvae.types import EOS, UNK
 
 BLOCK = 100_000
@@ -116,7 +116,7 @@ def compare(
     buckets = choose_buckets(part.lengths, 4)
     plan = epoch_plan(part.lengths, buckets.widths, size.batch_size, seed=0, epoch=0)
     tokens = part.tokens[np.arange(len(part.lengths))]
-    corpus = parallel.replicate(Corpus(jnp.asarray(tokens), jnp.asarray(part.lengths)))
+    corpus = parallel.replicate(DeviceCorpus(jnp.asarray(tokens), jnp.asarray(part.lengths)))
     draw, capacity = own_row, 1
     if inner is not None:
         capacity = inner.max_updates

@@ -65,10 +65,7 @@ class TextVAE(TransformerMixin, BaseEstimator):
           UserError: a sentence is blank, or the configuration is at fault.
           jvae.training.loop.Interrupted: on SIGINT or SIGTERM; the same call goes on.
         """
-        sentences = [" ".join(str(sentence).split("\n")) for sentence in X]
-        for number, sentence in enumerate(sentences, start=1):
-            if not sentence.strip():
-                raise UserError(f"sentence {number} is blank: every one must have a word")
+        sentences = _lines(X)
         config = text.get_config()
         try:
             config.update_from_flattened_dict(self.config or {})
@@ -88,11 +85,11 @@ class TextVAE(TransformerMixin, BaseEstimator):
         """Posterior means, `[N, L]`.
 
         Raises:
-          UserError: a sentence without a token.
+          UserError: a sentence is blank.
         """
         trained = self._fitted()
         # The mean needs no noise, but for a refined posterior's: one key for all.
-        return np.asarray(use.encode(trained, list(X), key=jax.random.key(0)).mean)
+        return np.asarray(use.encode(trained, _lines(X), key=jax.random.key(0)).mean)
 
     def inverse_transform(self, X: np.ndarray) -> list[str]:
         """The greedily decoded sentences of latent vectors `[N, L]`.
@@ -122,3 +119,16 @@ class TextVAE(TransformerMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """A run's functions cannot be pickled; its directory says it all."""
         return {name: value for name, value in super().__getstate__().items() if name != "_trained"}
+
+
+def _lines(sentences: Sequence[str]) -> list[str]:
+    """As a corpus' file holds them: each on one line.
+
+    Raises:
+      UserError: one is blank.
+    """
+    lines = [" ".join(str(sentence).split("\n")) for sentence in sentences]
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise UserError(f"sentence {number} is blank: every one must have a word")
+    return lines

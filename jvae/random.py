@@ -35,6 +35,8 @@ class Stream(enum.IntEnum):
     VARIANCE_DROPOUT = 16
     REFINEMENT = 18
     NVIB_LAYER = 19
+    ADVERSARY = 20
+    MEASURE = 21
 
 
 def stream(key: Key, name: Stream, step: Array | int = 0) -> Key:

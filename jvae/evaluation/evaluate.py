@@ -5,19 +5,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jvae.data.encoding import Split
 from jvae.distributions import ANALYTIC_KL, POINTS, Delta, DiagonalGaussian
 from jvae.errors import UserError
-from jvae.evaluation.corpus import (
-    PosteriorTerms,
-    collect,
-    other_sentences,
-    prior_samples,
-)
+from jvae.evaluation.corpus import PosteriorTerms, collect, other_sentences
 from jvae.evaluation.diagnostics import (
     active_units,
     iw_nll,
@@ -181,6 +175,9 @@ def evaluate(
         "rec_se": standard_error(terms.rec),
     }
 
+    def of_prior(batch: Batch) -> Any:
+        return programs.draw(params, batch.index, key=key)
+
     gap = np.zeros(total)
     if latent_size > 0:
         partners = other_sentences(total, seed=settings.seed)
@@ -202,7 +199,7 @@ def evaluate(
             count, variances = active_units(terms.mean)
             results |= {"au": count, "mean_variance_per_dim": variances.tolist()}
             if total > 1:
-                prior_z = prior_samples(model, params, jnp.arange(total), key=key)
+                prior_z = collect(of_prior, split, total)
                 results["mmd"] = mmd_squared(terms.z, prior_z)._asdict()
     if family.point:
         return results, terms
@@ -223,9 +220,7 @@ def evaluate(
         return results, terms
 
     # The draws of one batch at a time: a split's sets are large.
-    from_prior = programs.reconstruction(
-        params, lambda batch: programs.draw(params, batch.index, key=key), split, total, key
-    )
+    from_prior = programs.reconstruction(params, of_prior, split, total, key)
     results["prior_rec"] = float(from_prior.mean(dtype=np.float64))
     if not family.has_mi:
         return results, terms  # and without it no verdict

@@ -167,10 +167,10 @@ def make_prior(config: ConfigDict, encoder: Encoder, latent_size: int) -> Prior:
     return PRIORS[options.prior](**arguments[options.prior])
 
 
-def never_weighs_kl(config: ConfigDict) -> bool:
-    """Whether the KL's last weight is 0: an autoencoder, be it with noise."""
+def last_kl_weight(config: ConfigDict) -> float:
+    """Of the KL as the loss has it at the end of its schedule; 0: an autoencoder, be it noisy."""
     options = config.objective
-    return bool(options.kl_end == 0 or options.info_alpha == 1)
+    return float(options.kl_end * (1 - options.info_alpha))
 
 
 def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedule]:

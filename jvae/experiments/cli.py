@@ -58,10 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jvae", description=__doc__, epilog=more)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
 
-    def command(name: str, act: Callable[[argparse.Namespace], None], text: str) -> Any:
+    def command(
+        name: str, act: Callable[[argparse.Namespace], None], text: str, *, own_seed: bool = False
+    ) -> Any:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("run", type=Path, help="run directory")
-        sub.add_argument("--seed", type=_seed, default=0, help="of all randomness (default 0)")
+        seed, which = (None, "the run's") if own_seed else (0, "0")
+        sub.add_argument(
+            "--seed", type=_seed, default=seed, help=f"of all randomness (default: {which})"
+        )
         sub.set_defaults(act=act)
         return sub
 
@@ -79,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         subcommands.evaluate,
         "print numbers and sentences, draw pictures; replaces the run's results.json (of another "
         "split: results-SPLIT.json)",
+        own_seed=True,
     )
     evaluate.add_argument("--split", choices=("train", "valid", "test"), default="test")
     evaluate.add_argument("--iw-samples", type=_positive, help="K of IW-NLL")

@@ -13,11 +13,11 @@ from jvae.data.batching import epoch_plan
 from jvae.evaluation.evaluate import families, training_figures
 from jvae.evaluation.programs import Programs, SplitBatches
 from jvae.experiments.building import (
+    last_kl_weight,
     make_control,
     make_inner_loop,
     make_optimisers,
     make_schedules,
-    never_weighs_kl,
 )
 from jvae.experiments.objective import (
     make_adversary,
@@ -34,7 +34,7 @@ from jvae.training.measured import with_measured
 from jvae.training.memory import Memory, fit
 from jvae.training.parallel import Parallel
 from jvae.training.state import TrainState
-from jvae.training.steps import Corpus, StepSettings, make_step
+from jvae.training.steps import DeviceCorpus, StepSettings, make_step
 from jvae.vae import VAE
 
 
@@ -155,7 +155,8 @@ def score(config: ConfigDict, figures: dict[str, Any]) -> float:
       figures: of the validation split, see `jvae.evaluation.evaluate.training_figures`.
     """
     # An autoencoder's KL grows: by the ELBO at full weight its first epoch would be its best.
-    if never_weighs_kl(config):
+    weight = last_kl_weight(config)
+    if weight == 0:
         return float(-figures["rec"])
     if config.objective.loss == "by_name":  # likewise, by the last weights that it learns by
         of_terms = {"kl_gaussian": figures["kl"]} | figures  # one vector has but one KL
@@ -165,7 +166,7 @@ def score(config: ConfigDict, figures: dict[str, Any]) -> float:
             for of in ("", "_layers")
         )
         length = of_terms.get("kl_length", 0.0)  # of weight 1, as in the loss
-        return float(-figures["rec"] - config.objective.kl_end * kl - length)
+        return float(-figures["rec"] - weight * kl - length)
     return float(figures["elbo"])
 
 
@@ -173,7 +174,7 @@ def make_feed(config: ConfigDict, data: Data, parallel: Parallel) -> Feed:
     """Training sentences from the devices' memory, or from the host's disk."""
     split = data.splits["train"]
     if not config.data.stream:
-        corpus = Corpus(jnp.asarray(split.tokens), jnp.asarray(split.lengths))
+        corpus = DeviceCorpus(jnp.asarray(split.tokens), jnp.asarray(split.lengths))
         return resident(parallel.replicate(corpus), parallel.replicate)
     inner = make_inner_loop(config)
     if inner is None:

@@ -43,6 +43,11 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
     some = "" if part == r["sentences"] else f", first {part} sentences"
     per_token = "per predicted token, </s> counted"
     add(f"IW-NLL({samples})", "iw_nll", with_error("iw_nll"), f"nats per sentence{some}")
+    curve = r.get("k_curve", {"k": []})
+    if some and curve["k"] and curve["k"][0] == 1 < samples:
+        # What IW-NLL is to be compared with: the ELBO below is of all sentences.
+        one = plus_minus(curve["nll"][0], curve["se"][0])
+        rows.append(("  -ELBO of these", one, "K = 1, the same sentences"))
     if "iw_remaining" in r:
         left = r["iw_remaining"]
         change = plus_minus(-left["nll"], left["error"])

@@ -135,6 +135,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     params = parallel.replicate(run.params)
     fitted = fit_evaluation(run.config, programs, params, data, parallel, run.tokenizer.vocab_size)
     predicted = forecast(fitted.needs, parallel, say)
+    if arguments.seed is not None:  # only now: it also splits a corpus of one file
+        with fitted.config.unlocked():
+            fitted.config.training.seed = arguments.seed
     evaluate_run(
         dataclasses.replace(run, config=fitted.config),
         programs,
@@ -181,7 +184,7 @@ def prune(arguments: argparse.Namespace) -> None:
     from jvae.experiments.use import Decoding
 
     run = _load(arguments)
-    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
+    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, run.workdir)
     points = curve(run, data, arguments.thresholds, Decoding(), key=_key(arguments))
     _print_all(lines(points))
     save_results(run.workdir, {"points": points}, PRUNING)

@@ -13,6 +13,7 @@ from jvae.data.batching import choose_buckets
 from jvae.errors import UserError
 from jvae.evaluation import corpus
 from jvae.evaluation.programs import SplitBatches
+from jvae.experiments.building import most_tokens
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import (
     Generated,
@@ -32,6 +33,7 @@ from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE, Decoder
 
 BATCH_SIZE = 64
+STEP = 8  # tokens: what sentences are encoded in is as wide as a multiple of it
 
 
 class Decoding(NamedTuple):
@@ -163,8 +165,11 @@ def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Code:
     if len(rows) != len(sentences):
         empty = np.setdiff1d(np.arange(len(sentences)), rows)[0] + 1
         raise UserError(f"sentence {empty} is empty: give it at least one word")
-    buckets = choose_buckets(split.lengths, data.max_buckets)
-    batches = SplitBatches(split, buckets.widths, min(BATCH_SIZE, len(sentences)))
+    # Few shapes for all that is ever asked: each is compiled once in a process.
+    longest = max(most_tokens(run.config), split.lengths.max())
+    rounded = np.minimum(-(-split.lengths // STEP) * STEP, longest)
+    buckets = choose_buckets(rounded, data.max_buckets)
+    batches = SplitBatches(split, buckets.widths, BATCH_SIZE)
     compiled = partial(_encoder(run.model), run.params, key=key)
     return corpus.collect(compiled, batches, len(sentences))
 

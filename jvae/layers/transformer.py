@@ -314,7 +314,7 @@ class Transformer(nn.Module):
         if self.positions == "learned" and length > self.max_positions:
             raise UserError(
                 f"{length} tokens are more than model.max_positions = {self.max_positions}, the "
-                "learned positions: take shorter sentences (data.max_length, --max_length), or "
+                "learned positions: take or ask for shorter sentences (data.max_length), or "
                 "train with more positions or with model.positions = 'sinusoidal'"
             )
 

@@ -56,11 +56,12 @@ def importance_weights(
         )
         return log_likelihood + p.log_prob(z) - log_q
 
+    chunks = math.ceil(num_samples / chunk_size)
+    chunk_size = math.ceil(num_samples / chunks)  # of one size, so that the last is no waste
+
     def chunk(first: Array) -> Array:
         return jax.vmap(log_weight)(sample_keys(keys, first + jnp.arange(chunk_size)))
 
-    chunks = math.ceil(num_samples / chunk_size)
-    chunk_size = math.ceil(num_samples / chunks)  # of one size, so that the last is no waste
     firsts = first_sample + chunk_size * jnp.arange(chunks)
     log_weights = jax.lax.map(chunk, firsts)
     return log_weights.reshape(-1, batch.tokens.shape[0])[:num_samples]

@@ -61,7 +61,7 @@ def open_checkpoints(workdir: Path, *, read_only: bool = False) -> ocp.Checkpoin
 
 
 def save(
-    manager: ocp.CheckpointManager, state: TrainState, meta: dict[str, Any], elbo: float | None
+    manager: ocp.CheckpointManager, state: TrainState, meta: dict[str, Any], best: float | None
 ) -> None:
     """Saves `state` under its step.
 
@@ -69,7 +69,7 @@ def save(
       manager: from `open_checkpoints`.
       state: the whole of it.
       meta: what `restore` compares with the run that resumes.
-      elbo: the validation ELBO of the epoch that just ended, or None in mid-epoch: such a
+      best: the score of the epoch that just ended, if none before it was as good, or None: such a
         checkpoint is never the best.
 
     Raises:
@@ -82,7 +82,7 @@ def save(
     stored = _stored(state)
     filled = jax.tree.map(lambda leaf: leaf if leaf.size else jnp.zeros(1, leaf.dtype), stored)
     items = ocp.args.Composite(state=ocp.args.StandardSave(filled), meta=ocp.args.JsonSave(meta))
-    metrics = {"elbo": -math.inf if elbo is None else elbo}
+    metrics = {"elbo": -math.inf if best is None else best}
     try:
         _reserve(Path(manager.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(filled)))
         manager.save(step, args=items, metrics=metrics, force=True)
@@ -122,7 +122,7 @@ def restore(manager: ocp.CheckpointManager, like: TrainState, *, best: bool = Fa
     Args:
       manager: from `open_checkpoints`; it must hold a checkpoint.
       like: a state of the same shapes and placement.
-      best: the one with the highest validation ELBO, not the latest.
+      best: the one with the highest score, not the latest.
 
     Raises:
       UserError: the checkpoint cannot be read, or is one of a model of another size.

@@ -12,7 +12,7 @@ class ControlSettings(NamedTuple):
 
     Attributes:
       epochs: at most so many.
-      patience: epochs without a better validation ELBO before the learning rate is cut.
+      patience: epochs without a better validation score before the learning rate is cut.
       warm_epochs: no cut before so many epochs are finished.
       decay: what a cut multiplies the learning rate by.
       max_decays: the run ends at so many cuts.
@@ -39,13 +39,14 @@ class Decision(NamedTuple):
 
 
 def end_epoch(
-    state: TrainState, elbo: float, mutual_information: float, settings: ControlSettings
+    state: TrainState, score: float, mutual_information: float, settings: ControlSettings
 ) -> tuple[TrainState, Decision]:
     """Closes an epoch.
 
     Args:
       state: after the epoch's last update.
-      elbo: of the validation split at full KL weight, nats per sentence.
+      score: of the validation split: what the best epoch has most of, its ELBO at full KL weight
+        or what a run without one learns by; nats per sentence.
       mutual_information: of the validation split (He's estimator), nats.
       settings: limits.
 
@@ -54,7 +55,7 @@ def end_epoch(
       the mutual information falls.
     """
     # As precise as the state keeps them: the same figure twice is neither better nor worse.
-    elbo, mutual_information = float(jnp.float32(elbo)), float(jnp.float32(mutual_information))
+    score, mutual_information = float(jnp.float32(score)), float(jnp.float32(mutual_information))
     epoch = int(state.epoch) + 1
     was_aggressive = bool(state.aggressive)
     aggressive = (
@@ -64,19 +65,19 @@ def end_epoch(
         )
         and epoch < settings.aggressive_epochs
     )
-    is_best = elbo > float(state.best_elbo)
+    is_best = score > float(state.best_elbo)
 
-    bad_epochs = int(state.bad_epochs) + 1 if elbo < float(state.plateau_elbo) else 0
+    bad_epochs = int(state.bad_epochs) + 1 if score < float(state.plateau_elbo) else 0
     cut = bad_epochs >= settings.patience and epoch > settings.warm_epochs
     # The reference is the epoch before, not the best of all, unless that epoch was worse.
-    plateau_elbo = elbo if bad_epochs == 0 or cut else float(state.plateau_elbo)
+    plateau_elbo = score if bad_epochs == 0 or cut else float(state.plateau_elbo)
     decays = int(state.decays) + cut
 
     state = state._replace(
         epoch=jnp.int32(epoch),
         aggressive=jnp.bool_(aggressive),
         previous_mi=jnp.float32(mutual_information),
-        best_elbo=jnp.float32(elbo) if is_best else state.best_elbo,
+        best_elbo=jnp.float32(score) if is_best else state.best_elbo,
         best_epoch=jnp.int32(epoch) if is_best else state.best_epoch,
         bad_epochs=jnp.int32(0 if cut else bad_epochs),
         plateau_elbo=jnp.float32(plateau_elbo),

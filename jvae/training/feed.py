@@ -12,10 +12,10 @@ from jvae.data.batching import Plan
 from jvae.data.encoding import Split
 from jvae.data.streaming import ahead, read_rows
 from jvae.random import Stream, stream
-from jvae.training.steps import Corpus, DevicePlan, inner_row
+from jvae.training.steps import DeviceCorpus, DevicePlan, inner_row
 from jvae.types import Array, Key
 
-Steps = Generator[tuple[Corpus, DevicePlan, np.int32], None, None]
+Steps = Generator[tuple[DeviceCorpus, DevicePlan, np.int32], None, None]
 RowsOfStep = Callable[[Any, Any, Any], Any]  # (step, row, num_rows) -> [R]
 
 
@@ -32,7 +32,7 @@ class Feed(NamedTuple):
     plan_row: Callable[[Plan, int, int], int]
 
 
-def resident(corpus: Corpus, replicate: Callable[[Any], Any]) -> Feed:
+def resident(corpus: DeviceCorpus, replicate: Callable[[Any], Any]) -> Feed:
     """All sentences lie on the devices.
 
     Args:
@@ -65,11 +65,11 @@ def streamed(
     def steps(plan: Plan, epoch: int, first: int, aggressive: bool) -> Steps:
         num_rows = len(plan.bucket)
 
-        def load(row: int) -> tuple[Corpus, DevicePlan]:
+        def load(row: int) -> tuple[DeviceCorpus, DevicePlan]:
             draw = rows_of_step if aggressive else own_row
             drawn = np.asarray(draw(epoch * num_rows + row, row, num_rows))
             fields: list[Any] = list(read_rows(split, plan, drawn, capacity))
-            return replicate((Corpus(*fields[:3]), DevicePlan(*fields[3:])))
+            return replicate((DeviceCorpus(*fields[:3]), DevicePlan(*fields[3:])))
 
         with closing(ahead(load, first, num_rows)) as loaded:
             for corpus, device_plan in loaded:

@@ -135,12 +135,16 @@ def train(
             # The log first: should the process die before the checkpoint, the resumed run cuts
             # this line and writes it again.
             log.write(record)
-            checkpoint.save(checkpoints, state, job.meta, score)
+            checkpoint.save(checkpoints, state, job.meta, score if decision.is_best else None)
             print_line(_summary(record, decision.is_best))
             if decision.phase_ended:
                 print_line("mutual information fell: the aggressive phase is over")
             if decision.reload_best:
                 print_line(f"plateau: best parameters reloaded, rate x {float(state.lr_scale):g}")
+        # One that came after the last step was asked about would be lost; all is saved.
+        signum = _asked_to_stop(received, 0)
+        if signum:
+            raise Interrupted(signum)
     return state
 
 
@@ -174,10 +178,10 @@ def _epoch(
             state = job.step(state, job.key, *given, at_row(scheduled, row))
             profiler.after_step(state)
             if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
-                totals = jax.tree.map(float, state.totals)
                 _check(job, state, host_plan, checkpoints)
+                totals = _numbers(state.totals)
                 progress.update(number + 1, (row + 1) / rows, totals, aggressive=aggressive)
-    totals = jax.tree.map(float, state.totals)
+    totals = _numbers(state.totals)
     record = {
         "epoch": number + 1,
         "step": int(state.step),
@@ -193,6 +197,11 @@ def _epoch(
         "seconds": time.monotonic() - start,
     }
     return state, record
+
+
+def _numbers(scalars: Any) -> Any:
+    """Python's own, all fetched at once: one by one each would wait for the device."""
+    return jax.tree.map(lambda scalar: scalar.item(), jax.device_get(scalars))
 
 
 def at_row(scheduled: dict[str, np.ndarray], row: int) -> dict[str, Any]:
@@ -211,7 +220,7 @@ def _asked_to_stop(received: list[int], row: int) -> int:
 
 
 def _check(job: Job, state: TrainState, plan: Plan, checkpoints: ocp.CheckpointManager) -> None:
-    fault = jax.tree.map(int, state.fault)
+    fault = _numbers(state.fault)
     if fault.term == 0:
         return
     row = job.feed.plan_row(plan, fault.step, fault.row)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import jax
 
-from jvae.data.batching import take_batch
 from jvae.objectives import Scheduled
+from jvae.random import Stream, stream
 from jvae.training.state import TrainState
-from jvae.training.steps import Corpus, DevicePlan, Step
-from jvae.types import Array, Batch, Key, Params
+from jvae.training.steps import DeviceCorpus, DevicePlan, Step, gather
+from jvae.types import Array, Key, Params
 from jvae.vae import Encoder
 
 
@@ -35,18 +35,18 @@ def with_measured(
     def wrapped(
         state: TrainState,
         key: Key,
-        corpus: Corpus,
+        corpus: DeviceCorpus,
         plan: DevicePlan,
         row: Array,
         scheduled: Scheduled,
     ) -> TrainState:
+        own = stream(stream(key, Stream.TRAINING, state.step), Stream.MEASURE)
         state = step(state, key, corpus, plan, row, scheduled)
 
         def at_width(width: int):
             def branch(params: Params) -> Params:
-                index, weight = rows(plan.index[row]), rows(plan.weight[row])
-                batch: Batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
-                return measure(params, batch, key=key)
+                batch = gather(corpus, rows(plan.index[row]), rows(plan.weight[row]), width)
+                return measure(params, batch, key=own)
 
             return branch
 

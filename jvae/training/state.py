@@ -74,7 +74,7 @@ class TrainState(NamedTuple):
       lr_scale: product of the halvings so far.
       aggressive: whether the aggressive phase lasts.
       previous_mi: validation mutual information of the epoch before, nats.
-      best_elbo: highest validation ELBO so far, nats per sentence.
+      best_elbo: the highest score so far, see `jvae.training.control.end_epoch`.
       best_epoch: when.
       bad_epochs: epochs since the plateau's reference was last beaten.
       plateau_elbo: that reference (He et al.'s rule compares with the epoch before a decay).

@@ -15,13 +15,13 @@ from jvae.remedies.adversarial import Adversary
 from jvae.remedies.aggregate import prior_draws
 from jvae.remedies.aggressive import InnerLoop, InnerUpdate, aggressive_update
 from jvae.remedies.rate_control import RateControl
-from jvae.training.optimisers import clip_factor, scaled
+from jvae.training.optimisers import clip_factor
 from jvae.training.state import Fault, TrainState
 from jvae.types import Array, Batch, Key, Params
 from jvae.vae import VAE
 
 
-class Corpus(NamedTuple):
+class DeviceCorpus(NamedTuple):
     """Sentences on the device: `tokens` `[N, T_max + 1]` and `lengths` `[N]`.
 
     The training set, or one step's part of it (`jvae.training.feed.streamed`). A part has
@@ -54,7 +54,7 @@ class _Given(NamedTuple):
     """
 
     key: Key
-    corpus: Corpus
+    corpus: DeviceCorpus
     plan: DevicePlan
     row: Array
     scheduled: Scheduled
@@ -112,7 +112,7 @@ class Sharding(NamedTuple):
 
 
 # The plan's row comes last but one.
-Step = Callable[[TrainState, Key, Corpus, DevicePlan, Any, Scheduled], TrainState]
+Step = Callable[[TrainState, Key, DeviceCorpus, DevicePlan, Any, Scheduled], TrainState]
 
 
 def _fault(sums: Sums, grad_norm: Array) -> Array:
@@ -122,6 +122,15 @@ def _fault(sums: Sums, grad_norm: Array) -> Array:
     for code, term in zip((3, 2, 1), terms, strict=True):
         fault = jnp.where(jnp.isfinite(term), fault, code)
     return fault
+
+
+def gather(corpus: DeviceCorpus, index: Array, weight: Array, width: int) -> Batch:
+    """The batch of a plan's row: `index` and `weight` `[B]`, `width` predicted tokens."""
+    batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
+    if corpus.numbers is None:
+        return batch
+    # The noise belongs to the sentence's number.
+    return batch._replace(index=jnp.take(corpus.numbers, index))
 
 
 def inner_row(key: Key, number: Array, row: Array, num_rows: Array | int) -> Array:
@@ -160,7 +169,7 @@ def make_step(
         own: Params = ()
         if adversary is not None:
             losses += adversary.loss(state.adversary, terms.z)
-            draws = prior_draws(model, params, batch, key)
+            draws = prior_draws(model, params, batch, stream(key, Stream.ADVERSARY))
             own = adversary.gradient(state.adversary, terms.z, draws, batch.weight)
         sums = Sums(
             loss=jnp.sum(losses * batch.weight),
@@ -180,10 +189,7 @@ def make_step(
 
         def at_width(width: int):
             def of_rows(wrt: Params, index: Array, weight: Array) -> tuple[Params, Sums]:
-                index, weight = sharding.rows(index), sharding.rows(weight)
-                batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
-                if corpus.numbers is not None:  # the noise belongs to the sentence's number
-                    batch = batch._replace(index=jnp.take(corpus.numbers, index))
+                batch = gather(corpus, sharding.rows(index), sharding.rows(weight), width)
                 return jax.grad(of, has_aux=True)(wrt, batch, state, given)
 
             def branch(wrt: Params) -> tuple[Params, Sums]:
@@ -231,9 +237,11 @@ def make_step(
                 grads, sums, norm = gradient(of_encoder, encoder, state, own)
             fault = _fault(sums, norm)
             # One pass over the gradient makes the mean and clips it.
-            grads = scaled(grads, clip_factor(norm, settings.clip_norm) / sums.sentences)
+            factor = clip_factor(norm, settings.clip_norm) / sums.sentences
+            grads = optax.tree.scale(factor, grads)
             updates, new_opt_state = inner_optimiser.update(grads, opt_state, encoder)
-            new = (optax.apply_updates(encoder, scaled(updates, state.lr_scale)), new_opt_state)
+            updates = optax.tree.scale(state.lr_scale, updates)
+            new = (optax.apply_updates(encoder, updates), new_opt_state)
             encoder, opt_state = _keep_if(fault == 0, new, (encoder, opt_state))
             return InnerUpdate(encoder, opt_state, sums.loss, sums.tokens, sums.sentences, fault)
 
@@ -257,11 +265,12 @@ def make_step(
     def outer_update(state: TrainState, given: _Given) -> TrainState:
         grads, sums, norm = gradient(batch_sums, state.params, state, given)
         factor = clip_factor(norm, settings.clip_norm)
-        grads = scaled(grads, factor / sums.sentences)
+        grads = optax.tree.scale(factor / sums.sentences, grads)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        updates = scaled(updates, state.lr_scale)
+        updates = optax.tree.scale(state.lr_scale, updates)
         # In the aggressive phase the inner loop alone moves the encoder.
-        updates["encoder"] = scaled(updates["encoder"], jnp.where(state.aggressive, 0.0, 1.0))
+        moves = jnp.where(state.aggressive, 0.0, 1.0)
+        updates["encoder"] = optax.tree.scale(moves, updates["encoder"])
         totals = state.totals._replace(
             loss=state.totals.loss + sums.loss,
             rec=state.totals.rec + sums.rec,
@@ -282,7 +291,7 @@ def make_step(
             kl = sums.kl / sums.sentences
             good = good._replace(rate_control=control.update(state.rate_control, kl))
         if adversary is not None:
-            own = scaled(sums.adversary, 1 / sums.sentences)
+            own = optax.tree.scale(1 / sums.sentences, sums.adversary)
             good = good._replace(adversary=adversary.update(state.adversary, own))
             # A discriminator that is lost would fail the next step.
             norm += optax.tree.norm(sums.adversary)
@@ -293,7 +302,7 @@ def make_step(
     def step(
         state: TrainState,
         key: Key,
-        corpus: Corpus,
+        corpus: DeviceCorpus,
         plan: DevicePlan,
         row: Array,
         scheduled: Scheduled,

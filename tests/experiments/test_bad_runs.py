@@ -167,6 +167,36 @@ def test_a_run_stopped_in_its_first_epoch(train, tmp_path, monkeypatch):
         load_run(tmp_path / "run")
 
 
+def test_a_signal_after_the_last_step_stops_before_evaluation(train, tmp_path, monkeypatch):
+    import signal
+
+    from jvae.training import loop
+
+    original = loop._summary
+
+    def stop(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    config = tiny_config(train, training__aggressive=False, training__epochs=1)
+    with monkeypatch.context() as patch, training_only(), pytest.raises(loop.Interrupted):
+        patch.setattr(loop, "_summary", stop)
+        run_tiny(config, tmp_path / "run")
+    assert load_run(tmp_path / "run").epoch == 1  # nothing is lost
+
+
+def test_of_equally_good_epochs_the_first_is_the_best_everywhere(train, tmp_path, monkeypatch):
+    from jvae.training import checkpoint
+
+    monkeypatch.setattr(job, "score", lambda config, figures: -1.0)
+    config = tiny_config(train, training__aggressive=False, training__epochs=2)
+    with training_only():
+        run_tiny(config, tmp_path / "run")
+    steps = [record["step"] for record in read_metrics(tmp_path / "run")]
+    opened = checkpoint.open_checkpoints(tmp_path / "run", read_only=True)
+    assert opened.best_step() == steps[0] and load_run(tmp_path / "run").epoch == 1
+
+
 # Training.
 
 

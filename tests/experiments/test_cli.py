@@ -75,7 +75,13 @@ def test_evaluate_options(finished, jvae, tmp_path):
     options = ("--split=train", "--iw-samples=2", "--iw-sentences=4")
     shown = "\n".join(jvae("evaluate", workdir, *options))
     assert "text train, 54 sentences" in shown
-    assert "first 4 sentences" in table(shown)["IW-NLL(2)"]
+    figures = table(shown)
+    assert "first 4 sentences" in figures["IW-NLL(2)"]
+    one = json.loads((workdir / "results-train.json").read_text())["k_curve"]["nll"][0]
+    assert figures["-ELBO of these"].startswith(f"{one:.2f} ± ")
+    jvae("evaluate", workdir, *options, "--seed=5")
+    other = json.loads((workdir / "results-train.json").read_text())["k_curve"]["nll"][0]
+    assert other != one
 
 
 @pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])

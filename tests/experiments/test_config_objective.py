@@ -55,6 +55,9 @@ def test_the_best_epoch_is_chosen_by_what_training_weighs():
     figures = {"rec": 10.0, "kl": 99.0, "elbo": -109.0, "kl_gaussian": 4.0, "kl_dirichlet": 3.0}
     figures |= {"kl_gaussian_layers": 2.0, "kl_length": 7.0}
     assert score(config, figures) == pytest.approx(-10 - 0.1 * (2 + 6 + 1) - 7)
+    config.objective.info_alpha = 0.5  # halves the KL's weight in the loss
+    assert score(config, figures) == pytest.approx(-10 - 0.05 * (2 + 6 + 1) - 7)
+    config.objective.info_alpha = 0.0
     config.objective.loss = "elbo"
     assert score(config, figures) == -109
 

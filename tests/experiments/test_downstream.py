@@ -36,6 +36,13 @@ def means(run, sentences):
     return np.asarray(use.encode(run, sentences, key=jax.random.key(0)).mean)
 
 
+def test_a_few_programs_encode_whatever_is_asked(trained):
+    use._encoder.cache_clear()
+    for words in (1, 2, 4):
+        means(trained, ["bird " * words] * words)
+    assert use._encoder(trained.model)._cache_size() == 1
+
+
 def test_neighbours(finished, trained, texts, jvae):
     doubled = finished.train.parent / "doubled.txt"
     doubled.write_text("\n".join(texts * 2), encoding="utf-8")

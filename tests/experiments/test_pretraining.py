@@ -15,7 +15,7 @@ from rich.console import Console
 from jvae.errors import UserError
 from jvae.experiments import compare as comparison
 from jvae.experiments import pretraining, runner
-from jvae.experiments.building import make_model, never_weighs_kl
+from jvae.experiments.building import last_kl_weight, make_model
 from jvae.experiments.checks import check
 from jvae.experiments.compare_report import COLUMNS
 from jvae.experiments.memory import FittedEvaluation
@@ -203,9 +203,9 @@ def test_what_follows_does_not_change_the_first_phase(train):
     first = pretraining_config(config)
     other = pretraining_config(two_phases(train, training__seed=1))
     assert len({0, 1, first.training.seed, other.training.seed}) == 4
-    assert never_weighs_kl(first) and not never_weighs_kl(config)
+    assert last_kl_weight(first) == 0 and last_kl_weight(config) == 1
     config.objective.info_alpha = 1.0
-    assert never_weighs_kl(config)
+    assert last_kl_weight(config) == 0
 
 
 def test_methods_with_the_same_pretraining_share_it(train, tmp_path, monkeypatch):

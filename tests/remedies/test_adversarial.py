@@ -107,7 +107,7 @@ def test_the_discriminator_learns_of_the_real_sentences_mean(problem, filled):
     draws = (
         jvae.standard_normal(latent_size=LATENT)
         .distribution({})
-        .sample(example_keys(stream(key, Stream.AGGREGATE), batch.index))
+        .sample(example_keys(stream(stream(key, Stream.ADVERSARY), Stream.AGGREGATE), batch.index))
     )
     mean = SMALL.gradient(problem.state.adversary, z, draws, jnp.full(len(index), 1 / len(index)))
     moments = problem.run(problem.state, [row]).adversary[1][0]

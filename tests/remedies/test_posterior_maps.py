@@ -15,7 +15,7 @@ from jvae.remedies.committed_rate import variance_bounds
 from jvae.remedies.diversity import FLOOR
 from jvae.training.measured import with_measured
 from jvae.training.state import create_state
-from jvae.training.steps import Corpus, DevicePlan
+from jvae.training.steps import DeviceCorpus, DevicePlan
 from tests.conftest import make_batch
 
 STANDARD = DiagonalGaussian(jnp.zeros((1, 2)), jnp.zeros((1, 2)))
@@ -85,7 +85,7 @@ def test_a_step_measures_its_own_batch_with_its_new_parameters(fault, before):
     plain = jvae.Encoder(lambda key, batch: {"mean": jnp.asarray([1.0, -2.0])}, by_length)
     encoder = batch_norm(plain, gamma=0.5, latent_size=2)
     lengths = np.array([2, 4, 3, 5], np.int32)
-    corpus = Corpus(jnp.zeros((4, 6), jnp.int32), jnp.asarray(lengths))
+    corpus = DeviceCorpus(jnp.zeros((4, 6), jnp.int32), jnp.asarray(lengths))
     plan = DevicePlan(
         jnp.asarray([0, 1]), jnp.asarray([[0, 2, 2], [3, 1, 0]]), jnp.asarray([[1.0, 1, 0]] * 2)
     )

@@ -16,7 +16,7 @@ from jvae.remedies import Adversary, InnerLoop, RateControl
 from jvae.remedies.kl_schedules import linear
 from jvae.training.parallel import MODES, Parallel
 from jvae.training.state import TrainState, create_state
-from jvae.training.steps import Corpus, DevicePlan, Step, StepSettings, make_step
+from jvae.training.steps import DeviceCorpus, DevicePlan, Step, StepSettings, make_step
 from jvae.types import Schedule
 from tests.conftest import VOCAB, make_model, make_sentences
 
@@ -33,7 +33,7 @@ class Problem(NamedTuple):
     step: Step
     raw_step: Step
     parallel: Parallel
-    corpus: Corpus
+    corpus: DeviceCorpus
     host_plan: Plan
     plan: DevicePlan
     state: TrainState
@@ -122,7 +122,7 @@ def _make_problem(
         step=parallel.compile(raw_step),
         raw_step=raw_step,
         parallel=parallel,
-        corpus=put(Corpus(jnp.asarray(tokens), jnp.asarray(lengths))),
+        corpus=put(DeviceCorpus(jnp.asarray(tokens), jnp.asarray(lengths))),
         host_plan=host_plan,
         plan=put(DevicePlan(*map(jnp.asarray, host_plan))),
         state=parallel.place_state(
