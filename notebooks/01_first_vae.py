@@ -26,7 +26,7 @@ from jvae.experiments.runner import run
 
 # %% [markdown]
 # The configuration is that of `python -m jvae.experiments.chitchat`, cut down here to a short demo.
-# Remove the overrides for the full quick run.
+# For the full quick run remove the overrides and name another folder.
 
 # %%
 config = chitchat.get_config()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from jvae.errors import UserError
 
-_TABLES = (".csv", ".tsv", ".jsonl")
+TABLES = (".csv", ".tsv", ".jsonl")
 
 Pairs = Iterator[tuple[str, str | None]]  # sentence, label
 
@@ -110,7 +110,7 @@ def parse(
     """
     kind = ending(path)
     text = decode(data, path)
-    if column is None and (label or kind not in _TABLES):
+    if column is None and (label or kind not in TABLES):
         if label_column is not None:
             raise UserError(f"{path}: data.label_column needs data.column as well")
         # The last line feed ends a line and does not begin a blank one.
@@ -118,9 +118,9 @@ def parse(
         pairs = _labelled(lines, path) if label else ((line, None) for line in lines)
     elif label:
         raise UserError(f"{path}: data.label is for plain lines; name a data.label_column instead")
-    elif kind not in _TABLES:
+    elif kind not in TABLES:
         raise UserError(
-            f"{path}: data.column={column} is for {', '.join(_TABLES)} files; rename the file, "
+            f"{path}: data.column={column} is for {', '.join(TABLES)} files; rename the file, "
             "or leave data.column out"
         )
     else:
@@ -146,7 +146,8 @@ def _labelled(lines: list[str], path: str | Path) -> Pairs:
         name, tab, sentence = line.partition("\t")
         if not tab and line.strip():
             raise UserError(
-                f"{path}: no tab in line {number}; data.label needs `label<TAB>sentence` lines"
+                f"{path}: no tab in line {number}; a line with a label is `label<TAB>sentence`: "
+                "correct it, or give a file of such lines"
             )
         yield sentence, name
 

@@ -18,18 +18,22 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return number
+def _whole(least: int) -> Callable[[str], int]:
+    """A whole number that is not too small; argparse alone would name this function instead."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return number
+
+    return parse
 
 
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 0")
-    return number
+_natural, _positive, _folds = _whole(0), _whole(1), _whole(2)
 
 
 def _seed(text: str) -> int:
@@ -39,17 +43,13 @@ def _seed(text: str) -> int:
     return number
 
 
-def _folds(text: str) -> int:
-    number = int(text)
-    if number < 2:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 2")
-    return number
-
-
 def _tolerance(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not number >= 0:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return number
 
 
@@ -82,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command(
         "evaluate",
         subcommands.evaluate,
-        "print the table of numbers, sentences, pictures",
+        "print numbers and sentences, draw pictures; replaces the run's results.json (of another "
+        "split: results-SPLIT.json)",
         own_seed=True,
     )
     evaluate.add_argument("--split", choices=("train", "valid", "test"), default="test")

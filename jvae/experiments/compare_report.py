@@ -71,7 +71,12 @@ def _seconds_to_best(outcome: Outcome) -> float:
 COLUMNS = (
     Column("IW-NLL", result("iw_nll"), 2, "nats per sentence; at or below its language model's"),
     Column("PPL", result("ppl_iw"), 1, "of IW-NLL, per predicted token"),
-    Column("-ELBO", lambda o: _negative(result("elbo")(o)), 2, "close to IW-NLL"),
+    Column(
+        "-ELBO",
+        lambda o: _negative(result("elbo")(o)),
+        2,
+        "of all sentences; IW-NLL may be of the first only",
+    ),
     Column("rec", result("rec"), 2, "between its language model's NLL and its autoencoder's"),
     Column("KL", result("kl"), 2, "above 0: what the encoder says about a sentence"),
     Column("MI", result("mi_corpus", "value"), 2, "close to KL: what z tells sentences apart by"),

@@ -157,33 +157,33 @@ def default_config() -> ConfigDict:
         {
             "seed": 0,
             "epochs": 100,
-            "batch_size": 32,
+            "batch_size": 32,  # sentences of an update, over all devices
             "max_batches": 0,  # an epoch is at most so many batches, drawn anew each time
-            "optimiser": "sgd",
+            "optimiser": "sgd",  # or adam
             "learning_rate": 1.0,
             "warmup_steps": 0,  # updates in which it rises from 0, not the inner optimiser's
-            "clip_norm": 5.0,
+            "clip_norm": 5.0,  # of the gradient's norm
             "precision": "float32",  # or bfloat16: factors of training's products, not evaluation's
             "aggressive": False,
             "aggressive_epochs": 100,  # the phase lasts at most so long
             "aggressive_min_epochs": 0,  # and at least so long, whatever the MI
-            "inner_optimiser": "sgd",
+            "inner_optimiser": "sgd",  # or adam
             "inner_learning_rate": 1.0,
             "inner_max_updates": 100,
             "inner_window": 15,
             "inner_clip": "encoder",  # or joint
-            "patience": 2,
-            "warm_epochs": 15,
-            "decay": 0.5,
-            "max_decays": 5,
+            "patience": 2,  # epochs without a better validation ELBO before the rate is cut
+            "warm_epochs": 15,  # no cut in the first so many epochs
+            "decay": 0.5,  # a cut multiplies the rate by it
+            "max_decays": 5,  # the run ends at so many cuts
             "parallel": "jit",  # or pmap
-            "num_devices": 0,
+            "num_devices": 0,  # 0: all
             "vocab_shards": 1,  # parts of the vocabulary, each on other devices; divides them
             "coordinator": "",  # several processes: host:port of the first, or auto
             "num_processes": 1,
             "process_id": 0,
             "memory_gb": 0.0,  # of a device, kept by batches and samples in parts; 0: no limit
-            "log_seconds": 10.0,
+            "log_seconds": 10.0,  # between lines of progress
             "profile": 0,  # so many steps are traced into the run directory
             "pretrain_epochs": 0,  # first an autoencoder, from whose encoder the run starts
         }

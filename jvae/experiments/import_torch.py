@@ -41,7 +41,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     except ImportError:
         raise UserError(
             "jvae import-torch reads the checkpoint with PyTorch, which is not installed: "
-            "pip install 'jvae[torch]'"
+            "pip install -e '.[torch]' in jvae's folder"
         ) from None
     try:
         file = path.open("rb")

@@ -118,7 +118,10 @@ def measure(
     samples = [sentence for sentence in drawn if sentence.strip()]
     say(f"{number:,} samples, {number - len(samples):,} of them empty and left out")
     if len(samples) < 2:
-        raise UserError(f"{run.workdir}: {len(samples)} of {number} samples hold a word; 2 must")
+        raise UserError(
+            f"{run.workdir}: {len(samples)} of {number} samples hold a word; at least 2 are "
+            "needed: raise -n, or train longer"
+        )
 
     real = real or run.workdir / FOLDER / "real"
     # As the model reads them: cut, with <unk>. Equally many, for variety falls with the number.

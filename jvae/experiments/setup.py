@@ -257,7 +257,10 @@ def read_config(path: Path) -> ConfigDict:
     try:
         config.update(stored)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {checkpoint.first_line(error)}") from error
+        raise UserError(
+            f"{path} is damaged: {checkpoint.first_line(error)}; restore it, or train again in "
+            "another --workdir"
+        ) from error
     return config
 
 

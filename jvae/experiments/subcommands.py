@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,19 +48,26 @@ def _how(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _read(path: Path) -> tuple[bytes, str]:
-    """What a file holds, and its name in messages."""
-    from jvae.data.files import read_bytes
+def _read(path: Path, label: bool = False) -> tuple[bytes, str]:
+    """What a file of plain lines holds, and its name in messages."""
+    from jvae.data.files import TABLES, ending, read_bytes
 
     if str(path) == "-":
         return sys.stdin.buffer.read(), "standard input"
+    kind = ending(path)
+    if kind in TABLES and not (label and kind == ".tsv"):  # labelled lines may be named so
+        content = "`label<TAB>sentence` lines" if label else "sentences"
+        raise UserError(
+            f"{path}: a {kind} file; this command reads plain lines: write its {content} into a "
+            ".txt, one a line"
+        )
     return read_bytes(path), str(path)
 
 
 def _rows(path: Path, label: bool) -> Any:
     from jvae.data.files import parse
 
-    data, name = _read(path)
+    data, name = _read(path, label)
     return parse(data, name, label=label)
 
 
@@ -74,6 +82,23 @@ def _sentences(path: Path) -> list[str]:
         if not sentence.strip():
             raise UserError(f"{name}: line {number} is blank; every line must be a sentence")
     return sentences
+
+
+def _tell_lost(run: Any, sentences: Sequence[str]) -> None:
+    """Says on standard error what of the sentences the model did not read as it is written."""
+    from jvae.data import encode_split
+
+    longest = run.config.data.max_length or None
+    _, report, _ = encode_split(run.tokenizer, sentences, max_length=longest)
+    lost = []
+    if report.truncated:
+        lost.append(
+            f"{report.truncated:,} of {report.sentences:,} sentences cut to {longest} tokens"
+        )
+    if report.unknown:
+        lost.append(f"{report.unknown:,} of {report.tokens:,} tokens unknown to the model (<unk>)")
+    if lost:
+        print(f"note: {', '.join(lost)}", file=sys.stderr)
 
 
 def _print_all(sentences: list[str]) -> None:
@@ -177,8 +202,10 @@ def reconstruct(arguments: argparse.Namespace) -> None:
     """Prints each sentence of a file, decoded again."""
     from jvae.experiments import use
 
-    run, how = _load(arguments), _how(arguments)
-    _print_all(use.reconstruct(run, _sentences(arguments.file), how, key=_key(arguments)))
+    run, how, sentences = _load(arguments), _how(arguments), _sentences(arguments.file)
+    found = use.reconstruct(run, sentences, how, key=_key(arguments))
+    _tell_lost(run, sentences)
+    _print_all(found)
 
 
 def interpolate(arguments: argparse.Namespace) -> None:
@@ -186,17 +213,10 @@ def interpolate(arguments: argparse.Namespace) -> None:
     from jvae.experiments import use
 
     run, how = _load(arguments), _how(arguments)
-    _print_all(
-        use.interpolate(
-            run,
-            arguments.first,
-            arguments.second,
-            arguments.steps,
-            how,
-            key=_key(arguments),
-            path=arguments.path,
-        )
-    )
+    first, second, steps, path = arguments.first, arguments.second, arguments.steps, arguments.path
+    found = use.interpolate(run, first, second, steps, how, key=_key(arguments), path=path)
+    _tell_lost(run, [first, second])
+    _print_all(found)
 
 
 def encode(arguments: argparse.Namespace) -> None:
@@ -217,6 +237,7 @@ def encode(arguments: argparse.Namespace) -> None:
             np.savez(file, sentences=np.asarray(sentences), **arrays)
     except OSError as error:
         raise UserError(f"cannot write {arguments.output}: {error.strerror}") from error
+    _tell_lost(run, sentences)
     print(f"{arguments.output}: {told.format(list(terms.mean.shape))}, sentences")
 
 
@@ -245,7 +266,9 @@ def arithmetic(arguments: argparse.Namespace) -> None:
 
     run, how = _load(arguments), _how(arguments)
     minus = (arguments.a, arguments.b)
-    print(use.arithmetic(run, minus, arguments.c, how, key=_key(arguments)))
+    found = use.arithmetic(run, minus, arguments.c, how, key=_key(arguments))
+    _tell_lost(run, [*minus, arguments.c])
+    print(found)
 
 
 def neighbours(arguments: argparse.Namespace) -> None:
@@ -254,7 +277,9 @@ def neighbours(arguments: argparse.Namespace) -> None:
 
     run, sentences = _load(arguments), _sentences(arguments.file)
     queries, number, metric = arguments.queries, arguments.number, arguments.metric
-    _print_all(downstream.neighbours(run, sentences, queries, number, metric, key=_key(arguments)))
+    found = downstream.neighbours(run, sentences, queries, number, metric, key=_key(arguments))
+    _tell_lost(run, [*queries, *sentences])
+    _print_all(found)
 
 
 def cluster(arguments: argparse.Namespace) -> None:
@@ -263,9 +288,9 @@ def cluster(arguments: argparse.Namespace) -> None:
 
     rows = _rows(arguments.file, arguments.label)
     number, typical, seed = arguments.clusters, arguments.number, _small_seed(arguments)
-    found = downstream.cluster(
-        _load(arguments), rows, number, typical, seed=seed, key=_key(arguments)
-    )
+    run = _load(arguments)
+    found = downstream.cluster(run, rows, number, typical, seed=seed, key=_key(arguments))
+    _tell_lost(run, rows.sentences)
     _print_all(found)
 
 
@@ -276,9 +301,10 @@ def probe(arguments: argparse.Namespace) -> None:
     train = _rows(arguments.file, True)
     test = _rows(arguments.test, True) if arguments.test else None
     folds, seed = arguments.folds, _small_seed(arguments)
-    _print_all(
-        downstream.probe(_load(arguments), train, test, folds, seed=seed, key=_key(arguments))
-    )
+    run = _load(arguments)
+    found = downstream.probe(run, train, test, folds, seed=seed, key=_key(arguments))
+    _tell_lost(run, [*train.sentences, *(test.sentences if test else [])])
+    _print_all(found)
 
 
 def impute(arguments: argparse.Namespace) -> None:

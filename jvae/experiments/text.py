@@ -3,8 +3,11 @@
     python -m jvae.experiments.text --train=my.txt
 
 `--valid` and `--test` name further files; without them the one file is split 90/5/5 by
-`--config.data.seed`. The model is that of `jvae.experiments.chitchat`, which two CPU cores can
-train; on a GPU or TPU take a larger one (`--config.model.hidden_size=512`) and more epochs.
+`--config.data.seed`. The model and the short training are those of `jvae.experiments.chitchat`,
+which two CPU cores can train; on a GPU or TPU take a larger one
+(`--config.model.hidden_size=512`), more epochs and all batches (`--config.training.max_batches=0`).
+Sentences of more than 50 tokens are left out, and the vocabulary has 10,000 words;
+`--config.data.max_length=0 --config.data.max_size=0` lifts both limits.
 """
 
 from ml_collections import ConfigDict
@@ -24,4 +27,4 @@ def get_config() -> ConfigDict:
 
 
 if __name__ == "__main__":
-    main(__file__, text_files=True)
+    main(__file__, text_files=True, text_limits=LIMITS)

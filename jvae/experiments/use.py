@@ -163,7 +163,8 @@ def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Code:
         run.tokenizer, sentences, max_length=data.max_length or None, too_long="truncate"
     )
     if len(rows) != len(sentences):
-        raise UserError("a sentence is empty: every sentence needs at least one token")
+        empty = np.setdiff1d(np.arange(len(sentences)), rows)[0] + 1
+        raise UserError(f"sentence {empty} is empty: give it at least one word")
     # Few shapes for all that is ever asked: each is compiled once in a process.
     longest = max(most_tokens(run.config), split.lengths.max())
     rounded = np.minimum(-(-split.lengths // STEP) * STEP, longest)

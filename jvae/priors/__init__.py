@@ -1,4 +1,4 @@
-"""Priors by name. A new one is one file and one line here."""
+"""Priors by name. A new one is one file, one line here and its arguments in `make_prior`."""
 
 from collections.abc import Callable
 

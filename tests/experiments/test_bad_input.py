@@ -48,6 +48,14 @@ def test_a_wrong_command_line(arguments, says, tmp_path):
         assert part in message
 
 
+def test_the_limits_of_own_text_are_told(tmp_path):
+    module = [sys.executable, "-m", "jvae.experiments.text", "--config.data.max_size=0"]
+    done = execute([*module, "--train=/nowhere/my.txt", f"--workdir={tmp_path}"])
+    assert "/nowhere/my.txt: no such file" in the_line(done)
+    shown = "limits of own text: data.max_size=0, data.max_length=50 (0: none; "
+    assert done.stdout.startswith(shown)
+
+
 HEAD = "from jvae.experiments import text\n\ndef get_config():\n    config = text.get_config()\n"
 
 

@@ -181,24 +181,30 @@ def test_subcommands_write_nothing_into_the_run(finished, jvae, lines, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["sample", "RUN", "-n", "0"], "0 must be at least 1"),
-        (["sample", "RUN", "-n", "x"], "invalid _positive value: 'x'"),
+        (["sample", "RUN", "-n", "0"], "'0' is not a whole number of at least 1"),
+        (["sample", "RUN", "-n", "x"], "'x' is not a whole number of at least 1"),
         (["sample", "RUN", "--temperature", "0"], "--temperature=0.0 must be above 0"),
         (["sample", "RUN", "--top-p", "1.5"], "--top-p=1.5"),
-        (["sample", "RUN", "--top-k", "-1"], "-1 must be at least 0"),
+        (["sample", "RUN", "--top-k", "-1"], "'-1' is not a whole number of at least 0"),
         (["sample", "RUN", "--strategy", "magic"], "magic"),
         (["sample"], "run"),
         (["smaple", "RUN"], "smaple"),
         ([], "command"),
         (["interpolate", "RUN", "a", "b", "--steps", "1"], "1 interpolation steps"),
-        (["interpolate", "RUN", "a", " "], "sentence is empty"),
-        (["evaluate", "RUN", "--iw-sentences", "-3"], "-3 must be at least 0"),
+        (["interpolate", "RUN", "a", " "], "sentence 2 is empty: give it at least one word"),
+        (["evaluate", "RUN", "--iw-sentences", "-3"], "'-3' is not a whole number of at least 0"),
+        (["evaluate", "RUN", "--iw-tolerance", "x"], "'x' is not a number of at least 0"),
         (["evaluate", "RUN", "--split", "dev"], "dev"),
         (["reconstruct", "RUN", "/nowhere/x.txt"], "/nowhere/x.txt: no such file"),
         (["reconstruct", "RUN", "BLANK"], "blank.txt: line 2 is blank"),
         (["encode", "RUN", "BINARY", "-o", "x.npz"], "line 2, byte offset 6"),
         (["encode", "RUN", "EMPTY", "-o", "x.npz"], "empty.txt: empty file"),
         (["encode", "RUN", "GOOD", "-o", "/nowhere/x.npz"], "cannot write /nowhere/x.npz"),
+        (["encode", "RUN", "a.csv", "-o", "x.npz"], "a.csv: a .csv file; this command reads plain"),
+        (["reconstruct", "RUN", "a.jsonl.gz"], "write its sentences into a .txt, one a line"),
+        (["neighbours", "RUN", "a.tsv", "a"], "a.tsv: a .tsv file"),
+        (["cluster", "RUN", "a.tsv"], "a.tsv: a .tsv file"),
+        (["probe", "RUN", "a.csv"], "write its `label<TAB>sentence` lines into a .txt"),
     ],
 )
 def test_mistakes_end_in_one_line(finished, refused, tmp_path, arguments, says):
@@ -261,6 +267,19 @@ def test_autoencoder(finished, jvae, lines, one_device, tmp_path):
     assert len(jvae("sample", tmp_path / "ae", "-n", 3)) == 3
     found = encode(jvae, tmp_path / "ae", SENTENCES, tmp_path)
     assert np.isneginf(found["log_var"]).all(), "a point mass has no spread"
+
+
+def test_what_the_model_does_not_read_is_told(finished, capsys, tmp_path):
+    path = tmp_path / "lost.txt"
+    path.write_text(f"a zebra sees a cat\n{' dog' * 53}\n", encoding="utf-8")
+    main(["reconstruct", str(finished.workdir), str(path)])
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 2
+    # 5 words and </s>, then the 50 of the run's limit and </s>.
+    cut = "1 of 2 sentences cut to 50 tokens"
+    assert err == f"note: {cut}, 1 of 57 tokens unknown to the model (<unk>)\n"
+    main(["arithmetic", str(finished.workdir), "a cat", "a zebra", "dog"])
+    assert capsys.readouterr().err == "note: 1 of 8 tokens unknown to the model (<unk>)\n"
 
 
 def test_a_run_is_loaded_from_its_best_epoch(finished):

@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
 SETS = (ROOT / "docs" / "sets.md").read_text(encoding="utf-8")
+USE, MACHINES = (
+    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("use.md", "machines.md")
+)
 SPAN = re.compile(r"`([^`]+)`")
 FIELD = r"(\w+)\.(\w+)=([^\s`]*)"
 FLAG = re.compile(rf"--config\.{FIELD}")
@@ -105,9 +108,10 @@ def test_defaults_are_those_of_the_configuration():
 
 def test_fields_without_a_value_exist():
     groups = "|".join(KNOWN)
-    found = re.findall(rf"`({groups})\.(\w+)`", DOCS + SETS + README)
-    # README also has placeholders for values.
-    for group, name in found + [flag[:2] for flag in FLAG.findall(README + SETS)]:
+    others = README + SETS + USE + MACHINES
+    found = re.findall(rf"`({groups})\.(\w+)`", DOCS + others)
+    # These pages also have placeholders for values.
+    for group, name in found + [flag[:2] for flag in FLAG.findall(others)]:
         assert name in KNOWN[group], f"{group}.{name}"
 
 
@@ -127,20 +131,28 @@ def test_a_method_is_what_its_entry_configures():
             assert set(METHODS[method].fields) - schedule <= set_there | defaults, (title, method)
 
 
-def rows() -> list[list[str]]:
-    section = README.split("\n## Remedies\n")[1].split("\n## ")[0]
+def rows(page: str, title: str) -> list[list[str]]:
+    """Of the table in a section."""
+    section = page.split(f"\n## {title}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")][2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_table_of_the_readme_has_every_entry():
-    linked = [re.search(r"\[.+\]\(docs/remedies\.md#([\w-]+)\)", row[0])[1] for row in rows()]
+ALL, FIRST = rows(DOCS, "All remedies"), rows(README, "Remedies")
+
+
+def linked(table: list[list[str]]) -> set[str]:
+    return {re.search(r"\((?:docs/remedies\.md)?#([\w-]+)\)", row[0])[1] for row in table}
+
+
+def test_the_table_of_all_remedies_has_every_entry():
     anchors = {title.lower().replace(" ", "-") for title in ENTRIES}
-    assert anchors == set(linked)
+    assert linked(ALL) == anchors
+    assert FIRST and linked(FIRST) < anchors
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:20])
-def test_a_row_of_the_readme_has_a_configuration_that_is_accepted(row):
+@pytest.mark.parametrize("row", ALL + FIRST, ids=lambda row: row[0][:20])
+def test_a_row_of_remedies_has_a_configuration_that_is_accepted(row):
     spans = flags(row[1])
     assert spans
     for fields in spans:
@@ -148,12 +160,10 @@ def test_a_row_of_the_readme_has_a_configuration_that_is_accepted(row):
 
 
 def commands_of_sets() -> list[str]:
-    """What is to follow NVIB's command, in README and in the table of docs/sets.md."""
-    lines = re.findall(r"^python -m jvae\.experiments\.nvib (--config.*)$", README, flags=re.M)
-    assert len(lines) == 3
+    """What is to follow NVIB's command, in the table of docs/sets.md and below it."""
     spans = [span for span in SPAN.findall(SETS.split("```")[0]) if span.startswith("--config")]
     assert len(spans) >= 5
-    return lines + spans
+    return spans
 
 
 @pytest.mark.parametrize("command", commands_of_sets())
@@ -181,7 +191,7 @@ def test_the_example_of_sets_runs_and_does_not_see_what_is_absent():
     assert np.any(np.abs(present - absent) > 0.01)
 
 
-@pytest.mark.parametrize("path", ["docs/remedies.md", "docs/sets.md"])
+@pytest.mark.parametrize("path", [f"docs/{p}.md" for p in ("machines", "remedies", "sets", "use")])
 def test_lines_are_short_and_files_exist(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 110

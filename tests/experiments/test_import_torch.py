@@ -212,7 +212,7 @@ def test_without_pytorch(tmp_path, capsys, monkeypatch):
         main(command)
     out, err = capsys.readouterr()
     assert caught.value.code == 2 and out == "" and err.count("\n") == 1
-    assert "PyTorch, which is not installed: pip install 'jvae[torch]'" in err
+    assert "PyTorch, which is not installed: pip install -e '.[torch]' in jvae's folder" in err
 
 
 # With PyTorch.

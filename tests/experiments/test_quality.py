@@ -128,9 +128,9 @@ def test_many_ways_at_once_are_each_way_alone(run, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["-n", "-3"], "-3 must be at least 0"),
+        (["-n", "-3"], "'-3' is not a whole number of at least 0"),
         (["--reconstruction", "sample"], "invalid choice: 'sample'"),
-        (["--pairs", "-1"], "-1 must be at least 0"),
+        (["--pairs", "-1"], "'-1' is not a whole number of at least 0"),
         (["--top-p", "2"], "--top-p=2.0 must be above 0"),
     ],
 )

@@ -5,8 +5,8 @@
 Published for PTB at Li et al.'s (2019) size (as quoted by Li C. et al., 2020): IW-NLL 102.79, PPL
 108.81, -ELBO 102.81, KL 1.37, MI 1.27, AU 5; with one ramp instead 101.24, 101.40, KL 0, AU 0.
 
-From the source: 4 cycles, half of each rising, linear, from 0 to 1 over the whole training. Ours:
-cycles of 10 epochs, hence 40 epochs.
+From the source: 4 cycles that fill the training, half of each rising, linear, from 0 to 1. Ours:
+cycles of 10 epochs, hence 40 epochs, and then up to 20 more at weight 1.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ from jvae.experiments import ptb
 
 
 def get_config() -> ConfigDict:
-    """Four cycles fill the training."""
+    """Four cycles of 10 epochs, then weight 1."""
     config = ptb.get_config()
     config.objective.update(
         {"kl_schedule": "cyclical", "kl_start": 0.0, "kl_epochs": 10.0, "kl_cycles": 4}

@@ -6,6 +6,8 @@
 Published (NLL of 500 importance samples / KL / MI / AU), all with annealing: Yahoo 326.7 / 5.7 /
 2.9 / 15.0, without the inner loop 328.6 / 0.0 / 0.0 / 0.0, LSTM-LM 328.1 exact; Yelp 355.9 / 3.8 /
 2.4 / 11.3, without it 357.9 / 0.0 / 0.0 / 0.0.
+
+Their Yelp files are `label<TAB>sentence`: add `--config.data.label=True`. Yahoo's have no labels.
 """
 
 from ml_collections import ConfigDict

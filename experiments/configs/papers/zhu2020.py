@@ -10,6 +10,9 @@ Published (table 1: NLL / KL / MI / AU of Yahoo; of Yelp):
     gamma 0.7   327.4 / 8.8 / 7.4 / 32     355.9 / 9.1 / 7.4 / 32
     without     328.6 / 0.0 / 0.0 / 0.0    357.9 / 0.0 / 0.0 / 0.0
 
+The files are He et al.'s (2019): those of Yelp are `label<TAB>sentence`, which needs
+`--config.data.label=True`.
+
 Different here: to the variance of the means 1e-12 is added, not the source's 1e-5, which is above
 what small initial weights give (BUILD_NOTES.md, "Deviations from papers").
 """
