@@ -14,6 +14,7 @@ from jvae.distributions import SURROGATE_KL
 from jvae.posteriors import nvib
 from jvae.posteriors.nvib import NVIB, gaussian_kl
 from jvae.priors.dirichlet_process import DirichletProcess, dirichlet_kl
+from jvae.random import example_keys
 
 RNG = np.random.default_rng(0)
 # Posteriors with the prior's row first: ordinary ones, and from EXTREME on extreme ones.
@@ -254,6 +255,26 @@ def test_padding_does_not_move_the_draws(draws):
         np.testing.assert_allclose(leaf, its, rtol=1e-5, atol=1e-5)
 
 
+def test_four_devices_draw_what_one_does():
+    """Of the exact sampler, whose loops end when the last row has what it needs."""
+    rows = np.array([0, 1, 2, 6] * 2)
+    sentences = dataclasses.replace(
+        Q,
+        means=MEANS[rows],
+        log_vars=LOG_VARS[rows],
+        log_alpha=LOG_ALPHA[rows],
+        rows=Q.rows[rows],
+    )
+    keys = example_keys(jax.random.key(4), jnp.arange(8))
+    one = jax.jit(lambda q, keys: q.sample(keys))(sentences, keys)
+    pairs = jax.tree.map(lambda leaf: leaf.reshape(4, 2, *leaf.shape[1:]), (sentences, keys))
+    four = jax.pmap(lambda q, keys: q.sample(keys))(*pairs)
+    for ours, theirs in zip(four[:2], one[:2], strict=True):
+        assert len(ours.sharding.device_set) == 4
+        np.testing.assert_allclose(np.asarray(ours).reshape(theirs.shape), theirs, rtol=1e-6)
+    assert np.all(one.vectors[0] != one.vectors[4])  # one posterior, two sentences
+
+
 # The head.
 
 T, H = 5, 4
@@ -304,7 +325,8 @@ def test_a_step_moves_a_share_of_alpha_whatever_the_start(alpha):
 
 
 @pytest.mark.parametrize(
-    ("alpha", "kappa", "prune"), [("relu", 1, 0.0), ("relu", 2, 0.3), ("exp", 1, 0.3)]
+    ("alpha", "kappa", "prune"),
+    [("relu", 1, 0.0), ("relu", 2, 0.0), ("relu", 2, 0.3), ("exp", 1, 0.3)],
 )
 def test_the_head_deletes_what_it_says_and_padding_moves_nothing(alpha, kappa, prune):
     family = nvib(latent_size=P, alpha=alpha, kappa=kappa, prior_alpha=0.5, prune=prune, start=0.5)

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import stats
 from scipy.special import logsumexp
@@ -14,7 +15,7 @@ from jvae.distributions import DiagonalGaussian
 from jvae.objectives import kl_divergence
 from jvae.priors import mixture, vamp
 from jvae.priors.mixture import GaussianMixture
-from tests.conftest import make_batch, make_model
+from tests.conftest import LATENT, make_batch, make_model
 
 RNG = np.random.default_rng(0)
 LOGITS = np.array([0.3, -1.0, 0.8])
@@ -129,3 +130,33 @@ def test_a_vamp_prior_reaches_the_encoder_and_its_pseudo_sentences():
     assert np.any(grads["encoder"]["head"]["kernel"] != 0)
     with pytest.raises(jvae.UserError, match="from_embeddings"):
         vamp(encoder=jvae.no_encoder(), components=2, length=3, embed_size=5, init_scale=0.1)
+
+
+def test_trained_pseudo_sentences_raise_the_log_density_of_the_aggregate_posterior():
+    """To its own: of an encoder that tells the sentences apart, and is left as it is."""
+    batch = make_batch(4, 5)
+    encoder = jax.jit(MODEL.encoder.init)(jax.random.key(0), batch)
+    encoder["head"]["kernel"] = encoder["head"]["kernel"].at[:, :LATENT].mul(40)  # the means
+    prior = vamp(encoder=MODEL.encoder, components=4, length=5, embed_size=5, init_scale=0.5)
+    q = jax.jit(partial(MODEL.encoder.apply, key=None, train=False))(encoder, batch)
+    z = jax.vmap(q.sample)(jax.random.split(jax.random.key(1), (100, 4)))
+    optimiser = optax.adam(0.05)
+
+    def loss(params):
+        return -jnp.mean(prior.distribution({"encoder": encoder, "prior": params}).log_prob(z))
+
+    @jax.jit
+    def train(params):
+        def update(carry, _):
+            params, state = carry
+            value, grads = jax.value_and_grad(loss)(params)
+            updates, state = optimiser.update(grads, state)
+            return (optax.apply_updates(params, updates), state), -value
+
+        return jax.lax.scan(update, (params, optimiser.init(params)), length=300)[1]
+
+    found = np.asarray(train(prior.init(jax.random.key(2))))
+    normal = stats.norm.logpdf(np.asarray(z, np.float64)).sum(axis=-1).mean()
+    own = GaussianMixture(jnp.zeros(4), q.mean, q.log_var).log_prob(z).mean()
+    assert found[-1] > max(normal, found[0]) + 2
+    np.testing.assert_allclose(found[-1], own, atol=0.1)

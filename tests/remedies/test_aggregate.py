@@ -173,3 +173,32 @@ def test_descending_mmd_moves_the_aggregate_to_the_prior():
 
     after = np.asarray(train(mean))
     assert abs(after.mean()) < 0.3 and 0.7 < after.std() < 1.3, (after.mean(), after.std())
+
+
+def test_the_term_raises_the_mutual_information_that_evaluation_measures():
+    """The decoder gains nothing by z: the bound alone leaves z empty, the term fills it."""
+    batch, start = make_batch(8, 4), 0.3 * PARAMS["encoder"]["mean"]
+
+    def after(weight: float) -> diagnostics.MutualInformation:
+        loss = aggregate_loss(jvae.negative_elbo, {"mutual_information": -weight})
+
+        def total(mean, key):
+            params = PARAMS | {"encoder": {"mean": mean}}
+            terms = TERMS["mutual_information"](MODEL, params, batch, key=key, train=True)
+            return jnp.sum(loss(terms, {"kl_weight": 1.0}, batch.weight))
+
+        @jax.jit
+        def train(mean):
+            def turn(mean, key):
+                return mean - 0.02 * jax.grad(total)(mean, key), None
+
+            return jax.lax.scan(turn, mean, jax.random.split(KEY, 300))[0]
+
+        mean = np.tile(train(start), (500, 1))
+        log_var = np.full_like(mean, -1)
+        z = mean + np.exp(-0.5) * np.random.default_rng(5).normal(size=mean.shape)
+        return diagnostics.mi_batch(z, mean, log_var, batch_size=8)
+
+    without, with_term = after(0.0), after(20.0)
+    assert without.value < 0.1 and without.ceiling == pytest.approx(np.log(8))
+    assert with_term.value > 1.7 and with_term.standard_error < 0.05

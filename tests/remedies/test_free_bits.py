@@ -9,8 +9,11 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jvae
+from jvae.distributions import DiagonalGaussian
 from jvae.errors import UserError
+from jvae.objectives import kl_divergence
 from jvae.remedies import FREE_BITS_FORMS, FREE_BITS_MODES, capacity, free_bits
+from jvae.remedies.kl_schedules import linear
 
 B, L, TARGET = 6, 4, 2.0  # half a nat for each dimension
 RNG = np.random.default_rng(0)
@@ -130,3 +133,29 @@ def test_capacity_draws_the_kl_to_its_target_from_both_sides():
     side = np.sign(KL.sum(axis=1) - 3.0)
     assert set(side) == {-1.0, 1.0}
     np.testing.assert_allclose(slope, np.broadcast_to(7.0 * side[:, None], KL.shape))
+
+
+def test_the_kl_of_each_sentence_follows_a_capacity_that_rises():
+    """Where a nat of KL buys 0.8 nats of reconstruction: the bound alone would lose it."""
+    prior = DiagonalGaussian(jnp.zeros((1, 3)), jnp.zeros((1, 3)))
+    start = DiagonalGaussian(jnp.asarray([[0.4, 0, 0.1], [-1.0, 1.0, 0]]), jnp.zeros((2, 3)))
+    target = linear(0.0, 1500, 3.0)
+
+    def train(loss):
+        def turn(q, step):
+            def total(q):
+                kl, _ = kl_divergence(q, prior, None)
+                terms = jvae.ELBOTerms(0.8 * jnp.sum(kl, axis=1), {"latent": kl})
+                scheduled = {"kl_weight": 10.0, "capacity": target(step)}
+                return jnp.sum(loss(terms, scheduled, jnp.ones(2))), terms.total_kl
+
+            grads, kl = jax.grad(total, has_aux=True)(q)
+            return jax.tree.map(lambda a, g: a - 1e-3 * g, q, grads), kl
+
+        return jax.jit(lambda q: jax.lax.scan(turn, q, jnp.arange(2000))[1])(start)
+
+    kls = train(capacity)
+    targets = np.asarray([target(step) for step in range(2000)])
+    assert targets[300] == pytest.approx(0.6) and targets[-1] == 3
+    np.testing.assert_allclose(kls[300:], np.tile(targets[300:, None], 2), atol=0.15)
+    assert np.all(train(jvae.negative_elbo)[-1] < 0.01)
