@@ -21,6 +21,7 @@ from jvae.training.logs import write_atomically
 
 Outcome = dict[str, Any]
 TABLE, PAGE = "comparison.json", "report.html"
+ABSENT = "-"  # what the model does not define
 ESTIMATED = "~ before a KL: estimated, from one z of each sentence; others are in closed form."
 
 
@@ -109,7 +110,7 @@ def cell(column: Column, runs: Sequence[Outcome]) -> str:
     """Mean over seeds ± standard deviation; for one seed's NLL ± standard error over sentences."""
     values = [value for run in runs if (value := column.value(run)) is not None]
     if not values:
-        return ""
+        return ABSENT
     error = statistics.stdev(values) if len(values) > 1 else None
     if len(values) == 1 and column.name == "IW-NLL":
         error = runs[0]["results"]["iw_nll_se"]
@@ -132,7 +133,7 @@ def rows(outcomes: Sequence[Outcome], columns: Sequence[Column] = COLUMNS) -> li
         seeds = [outcome for outcome in outcomes if outcome["method"] == name]
         if runs:
             part = f" ({len(runs)} of {len(seeds)} seeds)" if len(runs) < len(seeds) else ""
-            found.append([name + part, *(cell(c, runs) for c in columns), verdicts(runs)])
+            found.append([name + part, *(cell(c, runs) for c in columns), verdicts(runs) or ABSENT])
         else:
             found.append([name, *[""] * len(columns), f"failed: {seeds[0]['error']}"])
     return found

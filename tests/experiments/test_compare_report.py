@@ -99,6 +99,19 @@ def test_an_estimated_kl_is_marked():
     assert cells[1]["rec"] == "29.00"
 
 
+def test_what_a_posterior_does_not_define_is_shown_as_absent(tmp_path):
+    vae = outcome("vae", mi_corpus={"value": 1.5}, ppl_iw=9.0, mmd={"value": 0.1})
+    flow = outcome("iaf", iw_nll=20.0, kl_analytic=False, ppl_iw=5.0)
+    del flow["results"]["verdict"]
+    cells = [
+        dict(zip((*names(), "z"), row[1:], strict=True)) for row in compare_report.rows([vae, flow])
+    ]
+    assert [(row["MI"], row["z"]) for row in cells] == [("1.50", "used"), ("-", "-")]
+    assert "-" not in {cells[0][name] for name in names()}
+    shown, page = write([vae, flow], tmp_path)
+    assert "Take vae: of 1 methods" in shown and page.count("<td>-</td>") == 3  # MI, MMD^2, z
+
+
 def names():
     return [column.name for column in compare_report.COLUMNS]
 

@@ -101,7 +101,7 @@ def test_the_report_has_table_pictures_and_numbers(tmp_path):
     assert rows["method"][3] == "vectors" and rows["vt"][3:5] == ["10.00", "1.000"]
     assert rows["nvib_1.0"][3:5] == ["4.00 ± 1.41", "0.400 ± 0.141"]
     assert (
-        rows["t"][6] == "" and "- vtp_max, seed 0: failed: no" in page and page in shown.getvalue()
+        rows["t"][6] == "-" and "- vtp_max, seed 0: failed: no" in page and page in shown.getvalue()
     )
     stored = json.loads((tmp_path / "comparison.json").read_text())
     assert len(stored["runs"]) == 6 and len(stored["claims"]) == 3
