@@ -27,7 +27,7 @@ from jvae.data import Corpus, Tokenizer
 from jvae.errors import UserError
 from jvae.experiments import chitchat, text
 from jvae.experiments.command import main as command_line
-from jvae.experiments.methods import METHODS, choose, configure, replaced
+from jvae.experiments.methods import METHODS, choose, configure, method, replaced
 
 DEFAULT = ["vae", "anneal", "cyclical", "aggressive"]
 
@@ -49,7 +49,7 @@ def compare(
 
     Args:
       base: data, sizes and training budget of all.
-      methods: of `METHODS`.
+      methods: of `METHODS`, or several of them joined by "+".
       seeds: one run of each method for each.
       workdir: of all runs.
       console: where it shows.
@@ -70,7 +70,10 @@ def compare(
     names, text_of = choose(methods), shared_text(base)
     for seed in seeds:  # what a method cannot do is said before hours of training
         for name in names:
-            check(configure(base, name, seed, given))
+            try:
+                check(configure(base, name, seed, given))
+            except UserError as error:
+                raise UserError(f"method {name}: {error}") from None
     make_workdir(workdir)
     left_out = ", ".join(replaced(base, given))
     if left_out:
@@ -79,7 +82,7 @@ def compare(
     outcomes = []
     for seed in seeds:
         for name in names:
-            about = METHODS[name].about
+            about = method(name).about
             config = configure(base, name, seed, given)
             outcomes.append(train_or_read(config, name, about, workdir, console, text_of))
             console.print(compare_report.line(outcomes[-1]), highlight=False, soft_wrap=True)
@@ -171,7 +174,7 @@ def whole_numbers(seeds: list[str]) -> list[int]:
 def main() -> None:
     """From the command line."""
     # Not on import: this file is loaded once more, as the default of --config.
-    flags.DEFINE_list("methods", DEFAULT, f"of {', '.join(METHODS)}")
+    flags.DEFINE_list("methods", DEFAULT, f"of {', '.join(METHODS)}; A+B: both in one")
     flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
 
     def act(config: ConfigDict, workdir: Path, console: Console) -> None:

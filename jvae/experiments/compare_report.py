@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jvae import plots
-from jvae.experiments.methods import BOUNDS, METHODS, bounds
+from jvae.experiments.methods import BOUNDS, bounds, method
 from jvae.experiments.report import plus_minus, save_results
 from jvae.training.logs import write_atomically
 
@@ -257,7 +257,7 @@ def _page(outcomes: Sequence[Outcome], advice: str, pictures: Path, shown: dict[
     )
     legend = "".join(f"<li><b>{c.name}</b>: {html.escape(c.reads)}</li>" for c in COLUMNS)
     methods = "".join(
-        f"<li><b>{name}</b>: {html.escape(METHODS[name].about)}</li>" for name in groups
+        f"<li><b>{name}</b>: {html.escape(method(name).about)}</li>" for name in groups
     )
     failed = "".join(f"<p>{html.escape(line(outcome))}</p>" for outcome in failures)
     images = "".join(

@@ -239,26 +239,6 @@ METHODS: dict[str, Method] = {
 }
 
 
-def bounds(name: str) -> tuple[str, str]:
-    """Floor and ceiling with the same decoder as a method."""
-    own = METHODS[name].fields.get("model.decoder")
-    return (f"{FLOOR}_{own}", f"{CEILING}_{own}") if own else (FLOOR, CEILING)
-
-
-BOUNDS = {bound for name in METHODS for bound in bounds(name)}
-
-
-def choose(names: list[str]) -> list[str]:
-    """The methods of a comparison: floors and ceilings first, then the named ones, once each.
-
-    Raises:
-      UserError: one is unknown.
-    """
-    chosen = known(names, METHODS)
-    own = [bound for name in chosen for bound in bounds(name)]
-    return list(dict.fromkeys([FLOOR, CEILING, *own, *chosen]))
-
-
 def known(names: list[str], methods: dict[str, Method]) -> list[str]:
     """The names, once each.
 
@@ -271,6 +251,43 @@ def known(names: list[str], methods: dict[str, Method]) -> list[str]:
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UserError(f"--methods: {name!r} is unknown: {hint}known are {', '.join(methods)}")
     return list(dict.fromkeys(names))
+
+
+def method(name: str) -> Method:
+    """A method, or several joined by "+", as "pretrain_free_bits+bn": one with the fields of all.
+
+    Raises:
+      UserError: one is unknown, or two of them set a field to different values.
+    """
+    parts = [METHODS[part] for part in known(name.split("+"), METHODS)]
+    fields: dict[str, Any] = {}
+    for part in parts:
+        for field, value in part.fields.items():
+            if fields.setdefault(field, value) != value:
+                raise UserError(
+                    f"--methods={name}: {field} cannot be both {fields[field]!r} and {value!r}: "
+                    "leave one of the methods out"
+                )
+    return Method("; ".join(part.about for part in parts), fields)
+
+
+def bounds(name: str) -> tuple[str, str]:
+    """Floor and ceiling with the same decoder as a method."""
+    own = method(name).fields.get("model.decoder")
+    return (f"{FLOOR}_{own}", f"{CEILING}_{own}") if own else (FLOOR, CEILING)
+
+
+BOUNDS = {bound for name in METHODS for bound in bounds(name)}
+
+
+def choose(names: list[str]) -> list[str]:
+    """The methods of a comparison: floors and ceilings first, then the named ones, once each.
+
+    Raises:
+      UserError: one is no `method`.
+    """
+    own = [bound for name in names for bound in bounds(name)]
+    return list(dict.fromkeys([FLOOR, CEILING, *own, *names]))
 
 
 def replaced(base: ConfigDict, given: Collection[str] = ()) -> dict[str, Any]:
@@ -292,12 +309,12 @@ def configure(base: ConfigDict, name: str, seed: int, given: Collection[str] = (
 
     Args:
       base: its remedies, if any, are left out.
-      name: of the method.
+      name: of a `method`.
       seed: of the run.
       given: fields, as "model.word_dropout", whose value in the base is that of every method which
         does not set them itself.
     """
     config = base.copy_and_resolve_references()
-    fields = replaced(base, given) | METHODS[name].fields
+    fields = replaced(base, given) | method(name).fields
     config.update_from_flattened_dict(fields | {"training.seed": seed})
     return config

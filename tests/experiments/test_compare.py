@@ -14,7 +14,7 @@ from jvae.experiments import compare as comparison
 from jvae.experiments import compare_report
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
-from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, configure
+from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, choose, configure, method
 from jvae.experiments.setup import CONFIG, RESULTS, is_finished, save_config
 from tests.experiments.conftest import tiny_config
 from tests.experiments.setting import execute, the_line
@@ -135,6 +135,29 @@ def test_fields_given_beside_a_base_are_kept_where_they_mean_something(train):
 def test_unknown_methods_are_refused_before_anything_is_trained(train, tmp_path):
     with pytest.raises(UserError, match="'agressive' is unknown: did you mean 'aggressive'"):
         compare(tiny_config(train), ["agressive"], tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_methods_combine_where_they_agree(train, tmp_path):
+    base = tiny_config(train)
+    both, expected = (configure(base, name, 3) for name in ("pretrain_free_bits+bn", "free_bits"))
+    expected.training.pretrain_epochs = 10
+    expected.model.posterior_map = "batch_norm"
+    check(both)
+    assert both == expected and both == configure(base, "bn+pretrain_free_bits", 3)
+    assert method("anneal").fields == METHODS["anneal"].fields  # others' are not written into it
+    assert method("bn+anneal").about == f"{METHODS['bn'].about}; {METHODS['anneal'].about}"
+    names = ["lm", "ae", "lm_cnn", "ae_cnn", "cnn+aggressive", "bn"]
+    assert choose(["cnn+aggressive", "bn", "cnn+aggressive"]) == names
+
+    for name, says in {
+        "anneal+cyclical": "objective.kl_schedule cannot be both 'linear' and 'cyclical': leave",
+        "lm+bn": "model.posterior_map cannot be both 'none' and 'batch_norm'",
+        "bn+agressive": "'agressive' is unknown: did you mean 'aggressive'",
+        "iwae+bow": r"method iwae\+bow: objective.bound = 'iwae' needs objective.bow_weight = 0",
+    }.items():
+        with pytest.raises(UserError, match=says):
+            compare(base, ["vae", name], tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
