@@ -121,8 +121,6 @@ def train_or_read(
     text_of: Callable[[], Text],
 ) -> dict[str, Any]:
     """The run of a method in `workdir/NAME/seed-N`; one that fails does not end the others."""
-    import jax
-
     from jvae.experiments.pretraining import FOLDER, pretraining_key
     from jvae.experiments.runner import run
     from jvae.experiments.setup import RESULTS, is_finished
@@ -133,7 +131,8 @@ def train_or_read(
     # Methods with the same first phase share it.
     pretraining = workdir / FOLDER / f"seed-{seed}-{pretraining_key(config)}"
     outcome: dict[str, Any] = {"method": name, "seed": seed, "folder": str(folder)}
-    try:
+
+    def found() -> dict[str, Any]:
         if not is_finished(folder, config):
             folder.mkdir(parents=True, exist_ok=True)
             console.print(f"{name}, seed {seed}: {about}", highlight=False, soft_wrap=True)
@@ -141,9 +140,24 @@ def train_or_read(
                 own = Console(file=shown, width=120)
                 run(config, folder, own, pretraining=pretraining, **text_of()._asdict())
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        return outcome | {"results": results, "history": read_metrics(folder)}
+        return {"results": results, "history": read_metrics(folder)}
+
+    return outcome | attempt(found)
+
+
+def attempt(action: Callable[[], dict[str, Any]], doing: str = "") -> dict[str, Any]:
+    """What `action` returns, or the "error" of a method that fails: it does not end the others.
+
+    Args:
+      action: training or measuring; it may run out of memory.
+      doing: how the error begins.
+    """
+    import jax
+
+    try:
+        return action()
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
-        return outcome | {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+        return {"error": doing + (" ".join(str(error).split())[:300] or type(error).__name__)}
 
 
 def refuse_processes(base: ConfigDict) -> None:

@@ -27,6 +27,7 @@ from jvae.experiments import nvib, text
 from jvae.experiments.command import main as command_line
 from jvae.experiments.compare import (
     Text,
+    attempt,
     refuse_processes,
     shared_text,
     train_or_read,
@@ -129,7 +130,9 @@ def compare(
             config = configure(base, name, seed)
             outcome = train_or_read(config, name, METHODS[name].about, workdir, console, text_of)
             if "error" not in outcome:
-                outcome |= _measured(outcome, workdir / LANGUAGE_MODEL, number, pairs, text_of)
+                judge = workdir / LANGUAGE_MODEL
+                measure = partial(_measured, outcome, judge, number, pairs, text_of)
+                outcome |= attempt(measure, "measuring its sentences: ")
             outcomes.append(outcome)
             console.print(nvib_report.line(outcome), highlight=False, soft_wrap=True)
     if all("error" in outcome for outcome in outcomes):
@@ -145,7 +148,7 @@ def _measured(
     pairs: int,
     text_of: Callable[[], Text],
 ) -> dict[str, Any]:
-    """The outcome's results with "quality" among them, measured or read; or its "error"."""
+    """The outcome's results with "quality" among them, measured or read."""
     from jvae.experiments import quality
     from jvae.experiments.report import save_results
     from jvae.experiments.setup import encode_corpus, load_run, read_json
@@ -158,21 +161,18 @@ def _measured(
     if not path.exists() or read_json(path).get("asked") != asked:
         run = load_run(folder)
         data = encode_corpus(run.config, text_of().corpus, run.tokenizer, folder)
-        try:
-            with open(folder / "output.txt", "a", encoding="utf-8") as shown:
-                found = quality.measure(
-                    run,
-                    data,
-                    Decoding(strategy="sample", max_length=0),
-                    number=number,
-                    reconstruction="greedy",
-                    pairs=pairs,
-                    seed=run.config.training.seed,
-                    say=partial(print, file=shown, flush=True),
-                    real=language_model,
-                )
-        except UserError as error:
-            return {"error": f"measuring its sentences: {error}"}
+        with open(folder / "output.txt", "a", encoding="utf-8") as shown:
+            found = quality.measure(
+                run,
+                data,
+                Decoding(strategy="sample", max_length=0),
+                number=number,
+                reconstruction="greedy",
+                pairs=pairs,
+                seed=run.config.training.seed,
+                say=partial(print, file=shown, flush=True),
+                real=language_model,
+            )
         save_results(folder, found | {"asked": asked}, quality.QUALITY)
     # As it is read the next time, where a figure that is not finite is none.
     return {"results": outcome["results"] | {"quality": read_json(path)}}

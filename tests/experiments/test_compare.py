@@ -3,7 +3,9 @@
 import io
 import json
 import runpy
+import signal
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,13 @@ from rich.console import Console
 
 from jvae.errors import UserError
 from jvae.experiments import compare as comparison
-from jvae.experiments import compare_report
+from jvae.experiments import compare_report, report, runner
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
 from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, choose, configure, method
 from jvae.experiments.setup import CONFIG, RESULTS, is_finished, save_config
-from tests.experiments.conftest import tiny_config
+from jvae.training import loop
+from tests.experiments.conftest import tiny_config, training_only
 from tests.experiments.setting import execute, the_line
 
 
@@ -67,6 +70,34 @@ def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
     again, _ = compare(config, ["broken", "vae"], tmp_path / "runs")
     assert trained == ["broken"]
     assert again[3]["results"] == outcomes[3]["results"]
+
+
+def test_a_comparison_that_is_stopped_goes_on_within_its_method(train, tmp_path, monkeypatch):
+    original, calls = loop.Progress.update, count(1)
+
+    def stop(self, *arguments, **options):
+        original(self, *arguments, **options)
+        if next(calls) == 7:  # of two an epoch: the second method's second epoch
+            signal.raise_signal(signal.SIGTERM)
+
+    def evaluated(trained, *rest):
+        report.save_results(trained.workdir, outcome("")["results"], RESULTS)
+
+    config = tiny_config(train, training__epochs=2, training__aggressive=False)
+    monkeypatch.setattr(loop.Progress, "update", stop)
+    monkeypatch.setattr(comparison, "choose", lambda names: names)  # without floor and ceiling
+    with training_only():
+        monkeypatch.setattr(runner, "evaluate_run", evaluated)
+        with pytest.raises(loop.Interrupted):
+            compare(config, ["vae", "anneal"], tmp_path)
+        first, second = (tmp_path / name / "seed-0" for name in ("vae", "anneal"))
+        assert (first / RESULTS).exists() and not (second / RESULTS).exists()
+        said = (first / "output.txt").read_text()
+        runs, shown = compare(config, ["vae", "anneal"], tmp_path)
+    assert "vae, seed 0: no remedy" not in shown and (first / "output.txt").read_text() == said
+    assert "resumed at step 22, 1 epochs finished" in (second / "output.txt").read_text()
+    assert [[line["step"] for line in run["history"]] for run in runs] == [[14, 28]] * 2
+    assert (tmp_path / "report.html").exists()
 
 
 def test_each_method_is_a_sound_configuration(train):

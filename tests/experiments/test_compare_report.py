@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 
+import jax
 import pytest
 from rich.console import Console
 
@@ -77,6 +78,33 @@ def test_a_method_with_a_failed_seed_is_shown_with_it_and_not_recommended(tmp_pa
     assert compare_report.ESTIMATED in shown and compare_report.ESTIMATED in page
     nothing = compare_report.recommendation([runs[0], *runs[3:]])
     assert nothing.startswith("No method but floor and ceiling finished with every seed")
+
+
+def test_a_method_that_exceeds_the_memory_does_not_end_the_others(train, tmp_path, monkeypatch):
+    raised = {
+        "lm": MemoryError(),
+        "ae": jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 8 bytes."),
+    }
+
+    def run(config, folder, console, **text):
+        if folder.parent.name in raised:
+            raise raised[folder.parent.name]
+        report.save_results(folder, outcome("vae")["results"], setup.RESULTS)
+
+    monkeypatch.setattr(runner, "run", run)
+    config, shown = tiny_config(train, training__aggressive=False), io.StringIO()
+    console = Console(file=shown, width=150)
+    runs = comparison.compare(config, ["vae"], [0], tmp_path, console)
+    reason = "RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."
+    assert [run.get("error") for run in runs] == ["MemoryError", reason, None]
+    rows = {row[0]: row[-1] for row in compare_report.rows(runs)}
+    assert rows == {"lm": "failed: MemoryError", "ae": f"failed: {reason}", "vae": "used"}
+    assert f"ae, seed 0: failed: {reason}" in shown.getvalue() and "Take vae" in shown.getvalue()
+    assert f"<td>failed: {reason}</td>" in (tmp_path / "report.html").read_text()
+
+    raised["vae"] = TypeError("an error of ours")
+    with pytest.raises(TypeError, match="an error of ours"):
+        comparison.compare(config, ["vae"], [0], tmp_path / "again", console)
 
 
 def test_each_method_is_compared_with_the_language_model_of_its_decoder():

@@ -3,6 +3,7 @@
 import io
 import json
 
+import jax
 import pytest
 from rich.console import Console
 
@@ -107,6 +108,30 @@ def test_the_report_has_table_pictures_and_numbers(tmp_path):
     assert len(stored["runs"]) == 6 and len(stored["claims"]) == 3
     for name in ("reconstruction", "generation", "smoothness"):
         assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 5000
+
+
+def test_a_run_whose_sentences_exceed_the_memory_does_not_end_the_others(tmp_path, monkeypatch):
+    def measured(run, *rest):
+        if run["method"] == "t":
+            raise MemoryError
+        if run["method"] == "vts_0.5":
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+        return {}
+
+    monkeypatch.setattr(nvib_comparison, "train_or_read", lambda config, name, *rest: outcome(name))
+    monkeypatch.setattr(nvib_comparison, "_measured", measured)
+    names, console = ["t", "vts_0.5", "vt"], Console(file=io.StringIO())
+    runs = nvib_comparison.compare(
+        nvib.get_config(), names, [0], tmp_path, console, number=5, pairs=1
+    )
+    found = "measuring its sentences: "
+    assert [run.get("error") for run in runs] == [
+        found + "MemoryError",
+        found + "RESOURCE_EXHAUSTED",
+        None,
+    ]
+    page = (tmp_path / "report.md").read_text()
+    assert f"- t, seed 0: failed: {found}MemoryError" in page and "| vt | 90.0 |" in page
 
 
 def test_each_method_is_a_sound_configuration():
