@@ -191,6 +191,8 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     for name, x, y, beside in (
         ("reconstruction", "share", "BLEU", {}),
         ("generation", "R-PPL", "F-PPL", {"real text": [point for point in real if point]}),
+        ("fluency", "F-PPL", "BLEU", {}),
+        ("coverage", "R-PPL", "BLEU", {}),
         ("smoothness", "jump", "PPL between", {}),
     ):
         points = {

@@ -7,6 +7,7 @@ import jax
 import pytest
 from rich.console import Console
 
+from jvae import plots
 from jvae.errors import UserError
 from jvae.experiments import nvib, nvib_comparison, nvib_report
 from jvae.experiments.checks import check
@@ -87,16 +88,24 @@ def test_a_missing_figure_is_not_taken_for_one():
     assert nvib_report.share(still) == 0.1 and nvib_report.vectors(outcome("vtp_mean")) == 1
 
 
-def test_the_report_has_table_pictures_and_numbers(tmp_path):
+def test_the_report_has_table_pictures_and_numbers(tmp_path, monkeypatch):
     failed = {"method": "vtp_max", "seed": 0, "folder": "", "error": "no"}
     runs = [
         *BASELINES,
-        outcome("nvib_1.0", kept=3.0),
+        outcome("nvib_1.0", kept=3.0, forward=31.0),
         outcome("nvib_1.0", kept=5.0, seed=1),
         failed,
     ]
-    shown = io.StringIO()
+    shown, drawn, draw = io.StringIO(), {}, plots.methods_by
+
+    def kept(points, x, y, path):
+        drawn[path.stem] = points["nvib_1.0"], x.split(":")[0], y.split(":")[0]
+        draw(points, x, y, path)
+
+    monkeypatch.setattr(plots, "methods_by", kept)
     nvib_report.write(runs, tmp_path, Console(file=shown, width=200))
+    assert drawn["fluency"] == ([(31.0, 90.0), (30.0, 90.0)], "F-PPL", "BLEU")
+    assert drawn["coverage"] == ([(40.0, 90.0), (40.0, 90.0)], "R-PPL", "BLEU")
     page = (tmp_path / "report.md").read_text()
     rows = {row.split(" | ")[0][2:]: row.split(" | ") for row in page.splitlines() if " | " in row}
     assert rows["method"][3] == "vectors" and rows["vt"][3:5] == ["10.00", "1.000"]
@@ -106,7 +115,7 @@ def test_the_report_has_table_pictures_and_numbers(tmp_path):
     )
     stored = json.loads((tmp_path / "comparison.json").read_text())
     assert len(stored["runs"]) == 6 and len(stored["claims"]) == 3
-    for name in ("reconstruction", "generation", "smoothness"):
+    for name in ("reconstruction", "generation", "fluency", "coverage", "smoothness"):
         assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 5000
 
 
