@@ -9,6 +9,7 @@ import jax
 import pytest
 from rich.console import Console
 
+from jvae import plots
 from jvae.errors import UserError
 from jvae.experiments import compare as comparison
 from jvae.experiments import compare_report, report, runner, setup
@@ -125,6 +126,31 @@ def test_an_estimated_kl_is_marked():
     cells = [dict(zip(("", *names()), row, strict=False)) for row in compare_report.rows(runs)]
     assert [row["KL"] for row in cells] == ["2.00", "~2.00"]
     assert cells[1]["rec"] == "29.00"
+
+
+def test_the_report_says_what_its_errors_and_pictures_are_of(tmp_path, monkeypatch):
+    levels, draw = [], plots.rate_distortion
+
+    def kept(points, given, path):
+        levels.append(given)
+        draw(points, given, path)
+
+    monkeypatch.setattr(plots, "rate_distortion", kept)
+    rows = [outcome("ae", 0, rec=3.0), outcome("ae", 1, rec=5.0)]
+    for run in rows:  # a point posterior
+        run["results"] = {name: run["results"][name] for name in ("rec", "best_epoch", "corpus")}
+    rows += [outcome("vae", 0), outcome("vae", 1)]
+    shown = {
+        compare_report.OVER_SEEDS: rows,
+        compare_report.OVER_SENTENCES: rows[::2],
+        compare_report.OVER_BOTH: [*rows, failed("bn", 0), outcome("bn", 1)],
+    }
+    for caption, runs in shown.items():
+        said, page = write(runs, tmp_path)
+        for other in shown:
+            assert (other in said, other in page) == (other == caption, other == caption)
+        assert (compare_report.OF_FIRST in page) == (len(runs) > 2)
+    assert levels == [{"ae": 4.0}, {"ae": 3.0}, {"ae": 4.0}]
 
 
 def test_what_a_posterior_does_not_define_is_shown_as_absent(tmp_path):
