@@ -169,17 +169,27 @@ def posterior_mean_space(
     _save(figure, path)
 
 
-def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: PathLike) -> None:
+def rate_distortion(
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    levels: Mapping[str, float],
+    path: PathLike,
+) -> None:
     """Reconstruction against KL, a point a run; on a dashed line the ELBO is the same.
 
     Args:
       points: method -> (KL, rec) of each run, nats per sentence; a method without runs keeps its
         place among the colours, which are those of `method_curves`.
+      levels: method of `points` -> rec where there is no KL, as of an autoencoder: a dotted line.
       path: of the PNG.
 
     Source: Alemi et al. 2018, Fixing a Broken ELBO, figure 1.
     """
     figure, ax = _method_points(points)
+    for number, name in enumerate(points):
+        if name in levels:
+            colour = COLOURS[number % len(COLOURS)]
+            ax.axhline(levels[name], color=colour, lw=1.5, ls=":", label=name, zorder=1)
+    _legend(ax)
     rates = [kl for runs in points.values() for kl, _ in runs]
     span = np.array([0.0, 1.1 * max([*rates, 1.0])])
     for total in {round(kl + rec) for runs in points.values() for kl, rec in runs}:
@@ -201,6 +211,7 @@ def methods_by(
       path: of the PNG.
     """
     figure, ax = _method_points(points)
+    _legend(ax)
     _label(ax, x, y)
     _save(figure, path)
 
@@ -261,9 +272,12 @@ def _method_points(points: Mapping[str, Sequence[tuple[float, float]]]) -> tuple
             continue
         colour, marker = COLOURS[number % len(COLOURS)], "os^D"[number // len(COLOURS) % 4]
         ax.scatter(*zip(*runs, strict=True), s=40, c=colour, marker=marker, label=name, zorder=2)
-    if any(points.values()):
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure, ax
+
+
+def _legend(ax: Any) -> None:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _figure(width: float, height: float) -> Any:

@@ -35,7 +35,9 @@ PICTURES = {
     "map of a collapsed model": lambda path: plots.latent_map(np.zeros((20, 3)), path),
     "map of one dimension": lambda path: plots.latent_map(MEANS[:, :1], path),
     "rate and distortion": lambda path: plots.rate_distortion(
-        {"ae": [], "vae": [(0.1, 36.0), (0.2, 35.9)], "aggressive": [(2.0, 34.5)]}, path
+        {"ae": [], "vae": [(0.1, 36.0), (0.2, 35.9)], "aggressive": [(2.0, 34.5)]},
+        {"ae": 33.0},
+        path,
     ),
     "two numbers": lambda path: plots.methods_by(
         {"ae": [], "vae": [(0.1, 36.0), (0.2, 35.9)], "real": [(2.0, 34.5)]}, "x", "y", path
@@ -83,6 +85,15 @@ def test_curves_show_the_figures_with_losses_positive(monkeypatch):
     np.testing.assert_allclose(lines["mutual information"], 0.4 * np.arange(1, 9))
     assert all(len(ax.patches) == 2 for ax in figure.axes)  # epochs 1 and 2 are shaded
     assert all(ax.get_xlabel() == "epoch" and ax.get_ylabel() for ax in figure.axes)
+
+
+def test_what_has_no_rate_is_a_line_in_its_own_colour(monkeypatch):
+    (ax,) = _figure(monkeypatch, PICTURES["rate and distortion"]).axes
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert list(lines["ae"].get_ydata()) == [33.0, 33.0]
+    assert lines["ae"].get_color() == plots.COLOURS[0]
+    assert ax.get_ylim()[0] < 33.0
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"ae", "vae", "aggressive"}
 
 
 def test_bars_are_sorted_and_named_by_their_dimension(monkeypatch):

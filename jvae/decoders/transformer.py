@@ -13,7 +13,8 @@ from jvae.vae import Decoder, decoder_from_module
 class TransformerDecoder(nn.Module):
     """`p(x | z) = prod_t p(x_t | x_<t, z)`; z enters every block.
 
-    z is `[B, L]`, of which each block adds a linear map, or a `VectorSet`, to which it attends.
+    z is `[B, L]`, of which each block adds a linear map, or a `VectorSet`, to which it attends. The
+    output layer sees the last block's `hidden`, or with `skip` `hidden + z W_s`.
 
     Attributes:
       vocab_size: V.
@@ -23,6 +24,7 @@ class TransformerDecoder(nn.Module):
       layers, heads, feed_forward, norm, positions, max_positions, dropout_in, dropout_out,
         attention, attention_bias: see `jvae.layers.Transformer`.
       word_dropout: share of input words replaced by `<unk>` in training (Bowman et al., 2016).
+      skip: whether z, one vector, also reaches the output layer directly; see `LSTMDecoder`.
       dtype: of the products' factors, see `jvae.layers.product`; None for the parameters' own.
 
     References:
@@ -44,6 +46,7 @@ class TransformerDecoder(nn.Module):
     attention: str = "dot_product"
     attention_bias: str = "half"
     word_dropout: float = 0.0
+    skip: bool = False
     dtype: DType = None
 
     def setup(self):
@@ -65,6 +68,8 @@ class TransformerDecoder(nn.Module):
             self.attention_bias,
             self.dtype,
         )
+        if self.skip:
+            self.latent_to_output = nn.Dense(self.hidden_size, use_bias=False)
         shape = (self.hidden_size, self.vocab_size)
         self.output_kernel = self.param("output_kernel", nn.initializers.lecun_normal(), shape)
 
@@ -76,22 +81,29 @@ class TransformerDecoder(nn.Module):
             tokens = word_dropout(tokens, self.word_dropout, key=words_key, index=batch.index)
         # Padding needs no mask: it comes after every real token, and nothing looks ahead.
         hidden = self.transformer(self.embedding(tokens), z, noise, causal=True)
+        if self.skip:
+            hidden += self.latent_to_output(z)[:, None]
         if not train:
             return streamed_log_prob(hidden, self.output_kernel, batch)
         return sentence_log_prob(hidden, self.output_kernel, batch, self.dtype)
 
-    def start(self, z: Any, max_length: int) -> Carry:
-        """Empty caches, and what each block is told of z.
+    def start(self, z: Any, max_length: int) -> tuple[Carry, Array | None]:
+        """Empty caches with what each block is told of z, and what the output layer is.
 
         Raises:
           UserError: `max_length` is more than the learned positions.
         """
-        return self.transformer.start(z, max_length)
+        skipped = self.latent_to_output(z) if self.skip else None
+        return self.transformer.start(z, max_length), skipped
 
-    def step(self, carry: Carry, token: Array) -> tuple[Carry, Array]:
+    def step(
+        self, carry: tuple[Carry, Array | None], token: Array
+    ) -> tuple[tuple[Carry, Array | None], Array]:
         """Reads `token` `[B]`, predicts the next: logits `[B, V]`."""
-        carry, hidden = self.transformer.step(carry, self.embedding(token))
-        return carry, hidden @ self.output_kernel
+        state, skipped = carry
+        state, hidden = self.transformer.step(state, self.embedding(token))
+        seen = hidden if skipped is None else hidden + skipped
+        return (state, skipped), seen @ self.output_kernel
 
 
 def transformer_decoder(**options) -> Decoder:

@@ -105,6 +105,7 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
             **blocks,
             "attention": options.attention,
             "attention_bias": options.attention_bias,
+            "skip": options.skip,
         },
     }
     decoder = DECODERS[options.decoder](

@@ -17,8 +17,12 @@ def check(config: ConfigDict) -> None:
     """
     model, training = config.model, config.training
     check_values(config)
-    if model.skip and model.decoder != "lstm":
-        raise UserError(f"model.skip needs model.decoder = 'lstm', not {model.decoder!r}")
+    if model.skip and model.decoder == "cnn":
+        raise UserError("model.skip needs model.decoder = 'lstm' or 'transformer', not 'cnn'")
+    if model.skip and model.posterior in OF_TOKENS:
+        raise UserError(
+            f"model.skip needs one latent vector: model.posterior = {model.posterior!r} has a set"
+        )
     for name, used in {
         "model.skip": model.skip,
         "model.denoise": model.denoise,

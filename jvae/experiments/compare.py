@@ -27,7 +27,7 @@ from jvae.data import Corpus, Tokenizer
 from jvae.errors import UserError
 from jvae.experiments import chitchat, text
 from jvae.experiments.command import main as command_line
-from jvae.experiments.methods import METHODS, choose, configure, replaced
+from jvae.experiments.methods import METHODS, choose, configure, method, replaced
 
 DEFAULT = ["vae", "anneal", "cyclical", "aggressive"]
 
@@ -49,7 +49,7 @@ def compare(
 
     Args:
       base: data, sizes and training budget of all.
-      methods: of `METHODS`.
+      methods: of `METHODS`, or several of them joined by "+".
       seeds: one run of each method for each.
       workdir: of all runs.
       console: where it shows.
@@ -70,7 +70,10 @@ def compare(
     names, text_of = choose(methods), shared_text(base)
     for seed in seeds:  # what a method cannot do is said before hours of training
         for name in names:
-            check(configure(base, name, seed, given))
+            try:
+                check(configure(base, name, seed, given))
+            except UserError as error:
+                raise UserError(f"method {name}: {error}") from None
     make_workdir(workdir)
     left_out = ", ".join(replaced(base, given))
     if left_out:
@@ -79,7 +82,7 @@ def compare(
     outcomes = []
     for seed in seeds:
         for name in names:
-            about = METHODS[name].about
+            about = method(name).about
             config = configure(base, name, seed, given)
             outcomes.append(train_or_read(config, name, about, workdir, console, text_of))
             console.print(compare_report.line(outcomes[-1]), highlight=False, soft_wrap=True)
@@ -118,8 +121,6 @@ def train_or_read(
     text_of: Callable[[], Text],
 ) -> dict[str, Any]:
     """The run of a method in `workdir/NAME/seed-N`; one that fails does not end the others."""
-    import jax
-
     from jvae.experiments.pretraining import FOLDER, pretraining_key
     from jvae.experiments.runner import run
     from jvae.experiments.setup import RESULTS, is_finished
@@ -130,7 +131,8 @@ def train_or_read(
     # Methods with the same first phase share it.
     pretraining = workdir / FOLDER / f"seed-{seed}-{pretraining_key(config)}"
     outcome: dict[str, Any] = {"method": name, "seed": seed, "folder": str(folder)}
-    try:
+
+    def found() -> dict[str, Any]:
         if not is_finished(folder, config):
             folder.mkdir(parents=True, exist_ok=True)
             console.print(f"{name}, seed {seed}: {about}", highlight=False, soft_wrap=True)
@@ -138,9 +140,24 @@ def train_or_read(
                 own = Console(file=shown, width=120)
                 run(config, folder, own, pretraining=pretraining, **text_of()._asdict())
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        return outcome | {"results": results, "history": read_metrics(folder)}
+        return {"results": results, "history": read_metrics(folder)}
+
+    return outcome | attempt(found)
+
+
+def attempt(action: Callable[[], dict[str, Any]], doing: str = "") -> dict[str, Any]:
+    """What `action` returns, or the "error" of a method that fails: it does not end the others.
+
+    Args:
+      action: training or measuring; it may run out of memory.
+      doing: how the error begins.
+    """
+    import jax
+
+    try:
+        return action()
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
-        return outcome | {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+        return {"error": doing + (" ".join(str(error).split())[:300] or type(error).__name__)}
 
 
 def refuse_processes(base: ConfigDict) -> None:
@@ -171,7 +188,7 @@ def whole_numbers(seeds: list[str]) -> list[int]:
 def main() -> None:
     """From the command line."""
     # Not on import: this file is loaded once more, as the default of --config.
-    flags.DEFINE_list("methods", DEFAULT, f"of {', '.join(METHODS)}")
+    flags.DEFINE_list("methods", DEFAULT, f"of {', '.join(METHODS)}; A+B: both in one")
     flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
 
     def act(config: ConfigDict, workdir: Path, console: Console) -> None:

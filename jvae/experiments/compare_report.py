@@ -15,13 +15,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from jvae import plots
-from jvae.experiments.methods import BOUNDS, METHODS, bounds
+from jvae.experiments.methods import BOUNDS, bounds, method
 from jvae.experiments.report import plus_minus, save_results
 from jvae.training.logs import write_atomically
 
 Outcome = dict[str, Any]
 TABLE, PAGE = "comparison.json", "report.html"
+ABSENT = "-"  # what the model does not define
 ESTIMATED = "~ before a KL: estimated, from one z of each sentence; others are in closed form."
+OVER_SEEDS = "± is the standard deviation over seeds."
+OVER_SENTENCES = "± is the standard error of IW-NLL over sentences: one seed."
+OVER_BOTH = (
+    "± is the standard deviation over seeds; where one seed alone finished, the standard error of "
+    "IW-NLL over sentences."
+)
+OF_FIRST = "Curves, heat maps and sentences are of each method's first seed that finished."
 
 
 class Column(NamedTuple):
@@ -114,7 +122,7 @@ def cell(column: Column, runs: Sequence[Outcome]) -> str:
     """Mean over seeds ± standard deviation; for one seed's NLL ± standard error over sentences."""
     values = [value for run in runs if (value := column.value(run)) is not None]
     if not values:
-        return ""
+        return ABSENT
     error = statistics.stdev(values) if len(values) > 1 else None
     if len(values) == 1 and column.name == "IW-NLL":
         error = runs[0]["results"]["iw_nll_se"]
@@ -137,10 +145,20 @@ def rows(outcomes: Sequence[Outcome], columns: Sequence[Column] = COLUMNS) -> li
         seeds = [outcome for outcome in outcomes if outcome["method"] == name]
         if runs:
             part = f" ({len(runs)} of {len(seeds)} seeds)" if len(runs) < len(seeds) else ""
-            found.append([name + part, *(cell(c, runs) for c in columns), verdicts(runs)])
+            found.append([name + part, *(cell(c, runs) for c in columns), verdicts(runs) or ABSENT])
         else:
             found.append([name, *[""] * len(columns), f"failed: {seeds[0]['error']}"])
     return found
+
+
+def captions(outcomes: Sequence[Outcome], columns: Sequence[Column] = COLUMNS) -> list[str]:
+    """What the marks of the table mean, of those that it has."""
+    cells = [cell(c, runs) for runs in by_method(outcomes).values() for c in columns]
+    seeds = {len(runs) for runs in by_method(outcomes).values()}
+    found = []
+    if any("±" in text for text in cells):
+        found = [OVER_SENTENCES if seeds == {1} else OVER_BOTH if 1 in seeds else OVER_SEEDS]
+    return found + [ESTIMATED] * any(text.startswith("~") for text in cells)
 
 
 def recommendation(outcomes: Sequence[Outcome]) -> str:
@@ -218,8 +236,8 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     text = io.StringIO()  # whole lines, however narrow the terminal
     Console(file=text, width=300).print(table)
     console.print(text.getvalue(), markup=False, highlight=False, soft_wrap=True)
-    if "~" in text.getvalue():
-        console.print(ESTIMATED, highlight=False, soft_wrap=True)
+    for caption in captions(outcomes):
+        console.print(caption, highlight=False, soft_wrap=True)
     for outcome in failures:
         console.print(line(outcome), markup=False, highlight=False, soft_wrap=True)
     console.print(advice, markup=False, highlight=False, soft_wrap=True)
@@ -233,7 +251,10 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
         name: [(x["kl"], x["rec"]) for x in (run["results"] for run in runs) if "kl" in x]
         for name, runs in groups.items()
     }
-    plots.rate_distortion(points, pictures / "rate_distortion.png")
+    levels = {
+        name: _mean(runs, "rec") for name, runs in groups.items() if "kl" not in runs[0]["results"]
+    }
+    plots.rate_distortion(points, levels, pictures / "rate_distortion.png")
     shown = {"Rate and distortion": "rate_distortion.png", "Over training": "curves.png"}
     for name, history in histories.items():
         if any(any(record.get("kl_per_dim", [])) for record in history):
@@ -261,8 +282,9 @@ def _page(outcomes: Sequence[Outcome], advice: str, pictures: Path, shown: dict[
     )
     legend = "".join(f"<li><b>{c.name}</b>: {html.escape(c.reads)}</li>" for c in COLUMNS)
     methods = "".join(
-        f"<li><b>{name}</b>: {html.escape(METHODS[name].about)}</li>" for name in groups
+        f"<li><b>{name}</b>: {html.escape(method(name).about)}</li>" for name in groups
     )
+    one_of = OF_FIRST if any(outcome["seed"] != outcomes[0]["seed"] for outcome in outcomes) else ""
     failed = "".join(f"<p>{html.escape(line(outcome))}</p>" for outcome in failures)
     images = "".join(
         f"<h2>{html.escape(title)}</h2><img alt='{html.escape(title)}' src='data:image/png;base64,"
@@ -276,8 +298,8 @@ td:first-child,th:first-child,.words td{{text-align:left}}tr+tr{{border-top:1px 
 img{{max-width:100%}}</style>
 <h1>Methods compared</h1><p>{html.escape(advice)}</p>{failed}
 <table><tr><th>method</th>{head}<th>z</th></tr>{body}</table>
-<p>Nats per sentence; ± is the standard deviation over seeds, or with one seed the standard error of
-IW-NLL over sentences. {ESTIMATED}</p><ul>{legend}</ul><ul>{methods}</ul>{images}
+<p>Nats per sentence. {" ".join(captions(outcomes))} {one_of}</p>
+<ul>{legend}</ul><ul>{methods}</ul>{images}
 <h2>Sentences</h2>{_sentences(groups)}</html>
 """
 

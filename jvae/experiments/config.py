@@ -109,7 +109,7 @@ def default_config() -> ConfigDict:
             "pooling": "mean",  # encoder "transformer", one vector: mean, max, first
             "attention": "dot_product",  # of the decoder to a set of vectors; nvib: or denoising
             "attention_bias": "half",  # denoising, nvib_layers: of the log variances; or v1, exact
-            "skip": False,  # decoder "lstm": z also reaches the output layer directly
+            "skip": False,  # lstm, transformer: z, one vector, also reaches the output layer
             "denoise": "",  # what the encoder reads in training: drop, swap or mask words
             "denoise_rate": 0.3,
             "init_scale": 0.01,  # lstm, cnn and heads; a Transformer's weights know their scale

@@ -54,6 +54,12 @@ PLAIN: dict[str, Any] = {
 _WITHOUT_POSTERIOR = {k: v for k, v in PLAIN.items() if k != "model.word_dropout"}
 FLOOR, CEILING = "lm", "ae"  # what the others are to be seen between
 _CNN = {"model.decoder": "cnn", "model.cnn_size": "S"}
+_ANNEAL = {
+    "objective.kl_schedule": "linear",
+    "objective.kl_start": 0.0,
+    "objective.kl_epochs": 10.0,
+}
+_FREE_BITS = {"objective.loss": "free_bits", "objective.free_bits": 8.0} | _ANNEAL
 METHODS: dict[str, Method] = {
     FLOOR: Method(
         "the same decoder without a latent: the likelihood to beat",
@@ -73,8 +79,11 @@ METHODS: dict[str, Method] = {
     ),
     "vae": Method("no remedy: KL weight 1 throughout", {}),
     "anneal": Method(
-        "KL weight from 0 to 1 over the first 10 epochs (Bowman et al., 2016)",
-        {"objective.kl_schedule": "linear", "objective.kl_start": 0.0, "objective.kl_epochs": 10.0},
+        "KL weight from 0 to 1 over the first 10 epochs (Bowman et al., 2016)", _ANNEAL
+    ),
+    "logistic": Method(
+        "KL weight along a logistic curve, a half after 5 epochs (Bowman et al., 2016)",
+        {"objective.kl_schedule": "logistic", "objective.kl_epochs": 5.0},
     ),
     "cyclical": Method(
         "four ramps of the KL weight, each in 2.5 epochs (Fu et al., 2019)",
@@ -105,37 +114,36 @@ METHODS: dict[str, Method] = {
     ),
     "free_bits": Method(
         "8 nats of KL for nothing, KL weight from 0 to 1 in 10 epochs (Kingma 2016, Li 2019)",
+        _FREE_BITS,
+    ),
+    "free_bits_total": Method(
+        "8 nats of the whole KL for nothing, not of each dimension's share, KL weight as free_bits",
+        _FREE_BITS | {"objective.free_bits_mode": "total"},
+    ),
+    "capacity": Method(
+        "the KL of each sentence drawn to 8 nats, in 2,000 steps (Burgess et al., 2018)",
         {
-            "objective.loss": "free_bits",
-            "objective.free_bits": 8.0,
-            "objective.kl_schedule": "linear",
-            "objective.kl_start": 0.0,
-            "objective.kl_epochs": 10.0,
+            "objective.loss": "capacity",
+            "objective.capacity": 8.0,
+            "objective.capacity_steps": 2000,
+            "objective.kl_end": 10.0,
         },
     ),
     "pretrain_anneal": Method(
         "10 epochs as an autoencoder, a fresh decoder, then anneal (Li et al., 2019)",
-        {
-            "training.pretrain_epochs": 10,
-            "objective.kl_schedule": "linear",
-            "objective.kl_start": 0.0,
-            "objective.kl_epochs": 10.0,
-        },
+        {"training.pretrain_epochs": 10} | _ANNEAL,
     ),
     "pretrain_free_bits": Method(
         "10 epochs as an autoencoder, a fresh decoder, then free_bits (Li et al., 2019)",
-        {
-            "training.pretrain_epochs": 10,
-            "objective.loss": "free_bits",
-            "objective.free_bits": 8.0,
-            "objective.kl_schedule": "linear",
-            "objective.kl_start": 0.0,
-            "objective.kl_epochs": 10.0,
-        },
+        {"training.pretrain_epochs": 10} | _FREE_BITS,
     ),
     "minimum_rate": Method(
         "a KL of at least 5 nats by a multiplier (Pelsmaeker and Aziz, 2020)",
         {"objective.rate_control": "minimum_rate", "objective.rate": 5.0},
+    ),
+    "soft_free_bits": Method(
+        "a KL of about 5 nats by a weight that moves in steps (Chen et al., 2017)",
+        {"objective.rate_control": "soft_free_bits", "objective.rate": 5.0},
     ),
     "bn": Method(
         "posterior means normalised over the batch (Zhu et al., 2020)",
@@ -157,6 +165,12 @@ METHODS: dict[str, Method] = {
     "denoising": Method(
         "the encoder reads sentences with words missing (Shen et al., 2020)",
         {"model.denoise": "drop"},
+    ),
+    "denoising_swap": Method(
+        "the encoder reads sentences with neighbours swapped", {"model.denoise": "swap"}
+    ),
+    "denoising_mask": Method(
+        "the encoder reads sentences with words masked", {"model.denoise": "mask"}
     ),
     "mmd": Method(
         "an autoencoder with all its z held to the prior by MMD (Zhao et al., 2019)",
@@ -190,6 +204,10 @@ METHODS: dict[str, Method] = {
         "the bound of 5 importance samples, DReG gradient (Burda 2016, Tucker 2019)",
         {"objective.bound": "iwae", "objective.num_samples": 5, "objective.gradient": "dreg"},
     ),
+    "stl": Method(
+        "less noise in the encoder's gradient: sticking the landing (Roeder et al., 2017)",
+        {"objective.gradient": "stl"},
+    ),
     "semi_amortised": Method(
         "each posterior refined by 20 gradient steps, KL weight from 0.1 (Kim et al., 2018)",
         {
@@ -204,27 +222,21 @@ METHODS: dict[str, Method] = {
         "the mixture of the posteriors of learnt sentences as prior (Tomczak 2018)",
         {"model.prior": "vamp"},
     ),
+    # These have no estimator of MI, hence no verdict: they are shown, not recommended.
+    "full": Method("posteriors with all covariances", {"model.posterior": "full"}),
+    "vmf": Method(
+        "posteriors on a sphere, with a constant KL (Xu and Durrett, 2018)",
+        {"model.posterior": "vmf", "model.prior": "uniform_sphere"},
+    ),
+    "planar": Method(
+        "posteriors bent by two planar flows (Rezende and Mohamed, 2015)",
+        {"model.posterior": "planar"},
+    ),
+    "iaf": Method(
+        "posteriors bent by two inverse autoregressive flows (Kingma et al., 2016)",
+        {"model.posterior": "iaf"},
+    ),
 }
-
-
-def bounds(name: str) -> tuple[str, str]:
-    """Floor and ceiling with the same decoder as a method."""
-    own = METHODS[name].fields.get("model.decoder")
-    return (f"{FLOOR}_{own}", f"{CEILING}_{own}") if own else (FLOOR, CEILING)
-
-
-BOUNDS = {bound for name in METHODS for bound in bounds(name)}
-
-
-def choose(names: list[str]) -> list[str]:
-    """The methods of a comparison: floors and ceilings first, then the named ones, once each.
-
-    Raises:
-      UserError: one is unknown.
-    """
-    chosen = known(names, METHODS)
-    own = [bound for name in chosen for bound in bounds(name)]
-    return list(dict.fromkeys([FLOOR, CEILING, *own, *chosen]))
 
 
 def known(names: list[str], methods: dict[str, Method]) -> list[str]:
@@ -239,6 +251,43 @@ def known(names: list[str], methods: dict[str, Method]) -> list[str]:
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UserError(f"--methods: {name!r} is unknown: {hint}known are {', '.join(methods)}")
     return list(dict.fromkeys(names))
+
+
+def method(name: str) -> Method:
+    """A method, or several joined by "+", as "pretrain_free_bits+bn": one with the fields of all.
+
+    Raises:
+      UserError: one is unknown, or two of them set a field to different values.
+    """
+    parts = [METHODS[part] for part in known(name.split("+"), METHODS)]
+    fields: dict[str, Any] = {}
+    for part in parts:
+        for field, value in part.fields.items():
+            if fields.setdefault(field, value) != value:
+                raise UserError(
+                    f"--methods={name}: {field} cannot be both {fields[field]!r} and {value!r}: "
+                    "leave one of the methods out"
+                )
+    return Method("; ".join(part.about for part in parts), fields)
+
+
+def bounds(name: str) -> tuple[str, str]:
+    """Floor and ceiling with the same decoder as a method."""
+    own = method(name).fields.get("model.decoder")
+    return (f"{FLOOR}_{own}", f"{CEILING}_{own}") if own else (FLOOR, CEILING)
+
+
+BOUNDS = {bound for name in METHODS for bound in bounds(name)}
+
+
+def choose(names: list[str]) -> list[str]:
+    """The methods of a comparison: floors and ceilings first, then the named ones, once each.
+
+    Raises:
+      UserError: one is no `method`.
+    """
+    own = [bound for name in names for bound in bounds(name)]
+    return list(dict.fromkeys([FLOOR, CEILING, *own, *names]))
 
 
 def replaced(base: ConfigDict, given: Collection[str] = ()) -> dict[str, Any]:
@@ -260,12 +309,12 @@ def configure(base: ConfigDict, name: str, seed: int, given: Collection[str] = (
 
     Args:
       base: its remedies, if any, are left out.
-      name: of the method.
+      name: of a `method`.
       seed: of the run.
       given: fields, as "model.word_dropout", whose value in the base is that of every method which
         does not set them itself.
     """
     config = base.copy_and_resolve_references()
-    fields = replaced(base, given) | METHODS[name].fields
+    fields = replaced(base, given) | method(name).fields
     config.update_from_flattened_dict(fields | {"training.seed": seed})
     return config

@@ -9,10 +9,10 @@ from rich.console import Console
 from jvae import plots
 from jvae.experiments import compare_report
 from jvae.experiments.compare_report import (
-    ESTIMATED,
     Column,
     Outcome,
     by_method,
+    captions,
     result,
     rows,
     seconds,
@@ -191,6 +191,8 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     for name, x, y, beside in (
         ("reconstruction", "share", "BLEU", {}),
         ("generation", "R-PPL", "F-PPL", {"real text": [point for point in real if point]}),
+        ("fluency", "F-PPL", "BLEU", {}),
+        ("coverage", "R-PPL", "BLEU", {}),
         ("smoothness", "jump", "PPL between", {}),
     ):
         points = {
@@ -220,8 +222,7 @@ def _page(outcomes: Sequence[Outcome], found: Sequence[str]) -> str:
     table = [head, ["---"] + ["---:"] * len(COLUMNS), *body]
     lines = ["# Sets of vectors compared", ""]
     lines += ["| " + " | ".join(row) + " |" for row in table]
-    lines += ["", "Means over seeds ± standard deviation, or of one seed IW-NLL's standard error."]
-    lines += [ESTIMATED]
+    lines += ["", *captions(outcomes, COLUMNS)]
     lines += [""] + [f"- {column.name}: {column.reads}" for column in COLUMNS]
     lines += [""] + [f"- {claim}" for claim in found]
     lines += [f"- {line(outcome)}" for outcome in outcomes if "error" in outcome]

@@ -4,7 +4,9 @@ from jvae.layers.convolution import ResidualBlock as ResidualBlock
 from jvae.layers.denoising import VARIANTS as VARIANTS
 from jvae.layers.denoising import DenoisingAttention as DenoisingAttention
 from jvae.layers.denoising import DenoisingMemory as DenoisingMemory
+from jvae.layers.denoising import attend as attend
 from jvae.layers.denoising import denoising_attention as denoising_attention
+from jvae.layers.denoising import precompute as precompute
 from jvae.layers.dropout import dropout as dropout
 from jvae.layers.dropout import word_dropout as word_dropout
 from jvae.layers.initializers import symmetric_uniform as symmetric_uniform
@@ -36,6 +38,7 @@ __all__ = [
     "LSTMCarry",
     "ResidualBlock",
     "Transformer",
+    "attend",
     "by_row",
     "denoising_attention",
     "dense_product",
@@ -43,6 +46,7 @@ __all__ = [
     "lstm_cell",
     "lstm_scan",
     "next_token_log_prob",
+    "precompute",
     "product",
     "sentence_log_prob",
     "streamed_log_prob",

@@ -58,6 +58,28 @@ def test_the_inputless_decoder_in_training_reads_unknown_words():
     np.testing.assert_allclose(found, total, rtol=1e-5)
 
 
+def test_with_a_skip_connection_the_output_layer_reads_z_too():
+    decoder, params = make(VECTOR, skip=True, dropout_in=0.0, dropout_out=0.0)
+    plain, _ = make(VECTOR)
+    weights = {name: leaf for name, leaf in params.items() if name != "latent_to_output"}
+    # With this output kernel the logits are the last block's output.
+    weights["output_kernel"] = jnp.eye(4, VOCAB)
+    bare, carry = plain.start(weights, VECTOR, T), decoder.start(params, VECTOR, T)
+    plain_step, step = jax.jit(plain.step), jax.jit(decoder.step)
+    skipped = np.asarray(VECTOR) @ params["latent_to_output"]["kernel"]
+    total = np.zeros(B)
+    for t in range(T):
+        bare, hidden = plain_step(weights, bare, BATCH.inputs[:, t])
+        carry, found = step(params, carry, BATCH.inputs[:, t])
+        logits = (hidden[:, :4] + skipped) @ params["output_kernel"]
+        np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-5)
+        chosen = jax.nn.log_softmax(logits)[np.arange(B), BATCH.targets[:, t]]
+        total += np.where(BATCH.mask[:, t], chosen, 0)
+    for train in (True, False):
+        found = decoder.log_prob(params, VECTOR, BATCH, key=KEY, train=train)
+        np.testing.assert_allclose(found, total, rtol=1e-5)
+
+
 def test_a_beam_has_the_probability_that_it_is_said_to_have():
     """The search moves caches about; `log_prob` has none."""
     decoder, params = make(SET)

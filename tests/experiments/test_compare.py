@@ -3,7 +3,9 @@
 import io
 import json
 import runpy
+import signal
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,13 @@ from rich.console import Console
 
 from jvae.errors import UserError
 from jvae.experiments import compare as comparison
-from jvae.experiments import compare_report
+from jvae.experiments import compare_report, report, runner
 from jvae.experiments.checks import check
 from jvae.experiments.config import default_config
-from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, configure
+from jvae.experiments.methods import CEILING, FLOOR, METHODS, Method, choose, configure, method
 from jvae.experiments.setup import CONFIG, RESULTS, is_finished, save_config
-from tests.experiments.conftest import tiny_config
+from jvae.training import loop
+from tests.experiments.conftest import tiny_config, training_only
 from tests.experiments.setting import execute, the_line
 
 
@@ -67,6 +70,36 @@ def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
     again, _ = compare(config, ["broken", "vae"], tmp_path / "runs")
     assert trained == ["broken"]
     assert again[3]["results"] == outcomes[3]["results"]
+
+
+def test_a_comparison_that_is_stopped_goes_on_within_its_method(train, tmp_path, monkeypatch):
+    original, calls = loop.Progress.update, count(1)
+
+    def stop(self, *arguments, **options):
+        original(self, *arguments, **options)
+        if next(calls) == 3:  # of two an epoch
+            signal.raise_signal(signal.SIGTERM)
+
+    def evaluated(trained, *rest):
+        report.save_results(trained.workdir, outcome("")["results"], RESULTS)
+
+    config = tiny_config(train, training__epochs=2, training__aggressive=False)
+    first, second = (tmp_path / name / "seed-0" for name in ("vae", "anneal"))
+    first.mkdir(parents=True)  # finished
+    save_config(first, configure(config, "vae", 0))
+    report.save_results(first, outcome("vae")["results"], RESULTS)
+    monkeypatch.setattr(loop.Progress, "update", stop)
+    monkeypatch.setattr(comparison, "choose", lambda names: names)  # without floor and ceiling
+    with training_only():
+        monkeypatch.setattr(runner, "evaluate_run", evaluated)
+        with pytest.raises(loop.Interrupted):
+            compare(config, ["vae", "anneal"], tmp_path)
+        assert not (second / RESULTS).exists()
+        runs, shown = compare(config, ["vae", "anneal"], tmp_path)
+    assert "vae, seed 0: no remedy" not in shown and not (first / "output.txt").exists()
+    assert "resumed at step 22, 1 epochs finished" in (second / "output.txt").read_text()
+    assert [[line["step"] for line in run["history"]] for run in runs] == [[], [14, 28]]
+    assert (tmp_path / "report.html").exists()
 
 
 def test_each_method_is_a_sound_configuration(train):
@@ -135,6 +168,29 @@ def test_fields_given_beside_a_base_are_kept_where_they_mean_something(train):
 def test_unknown_methods_are_refused_before_anything_is_trained(train, tmp_path):
     with pytest.raises(UserError, match="'agressive' is unknown: did you mean 'aggressive'"):
         compare(tiny_config(train), ["agressive"], tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_methods_combine_where_they_agree(train, tmp_path):
+    base = tiny_config(train)
+    both, expected = (configure(base, name, 3) for name in ("pretrain_free_bits+bn", "free_bits"))
+    expected.training.pretrain_epochs = 10
+    expected.model.posterior_map = "batch_norm"
+    check(both)
+    assert both == expected and both == configure(base, "bn+pretrain_free_bits", 3)
+    assert METHODS["bn"].fields == {"model.posterior_map": "batch_norm"}  # not written into
+    assert method("bn+anneal").about == f"{METHODS['bn'].about}; {METHODS['anneal'].about}"
+    names = ["lm", "ae", "lm_cnn", "ae_cnn", "cnn+aggressive", "bn"]
+    assert choose(["cnn+aggressive", "bn", "cnn+aggressive"]) == names
+
+    for name, says in {
+        "anneal+cyclical": "objective.kl_schedule cannot be both 'linear' and 'cyclical': leave",
+        "lm+bn": "model.posterior_map cannot be both 'none' and 'batch_norm'",
+        "bn+agressive": "'agressive' is unknown: did you mean 'aggressive'",
+        "iwae+bow": r"method iwae\+bow: objective.bound = 'iwae' needs objective.bow_weight = 0",
+    }.items():
+        with pytest.raises(UserError, match=says):
+            compare(base, ["vae", name], tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

@@ -5,9 +5,11 @@ import json
 import math
 import shlex
 
+import jax
 import pytest
 from rich.console import Console
 
+from jvae import plots
 from jvae.errors import UserError
 from jvae.experiments import compare as comparison
 from jvae.experiments import compare_report, report, runner, setup
@@ -79,6 +81,33 @@ def test_a_method_with_a_failed_seed_is_shown_with_it_and_not_recommended(tmp_pa
     assert nothing.startswith("No method but floor and ceiling finished with every seed")
 
 
+def test_a_method_that_exceeds_the_memory_does_not_end_the_others(train, tmp_path, monkeypatch):
+    raised = {
+        "lm": MemoryError(),
+        "ae": jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 8 bytes."),
+    }
+
+    def run(config, folder, console, **text):
+        if folder.parent.name in raised:
+            raise raised[folder.parent.name]
+        report.save_results(folder, outcome("vae")["results"], setup.RESULTS)
+
+    monkeypatch.setattr(runner, "run", run)
+    config, shown = tiny_config(train, training__aggressive=False), io.StringIO()
+    console = Console(file=shown, width=150)
+    runs = comparison.compare(config, ["vae"], [0], tmp_path, console)
+    reason = "RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."
+    assert [run.get("error") for run in runs] == ["MemoryError", reason, None]
+    rows = {row[0]: row[-1] for row in compare_report.rows(runs)}
+    assert rows == {"lm": "failed: MemoryError", "ae": f"failed: {reason}", "vae": "used"}
+    assert f"ae, seed 0: failed: {reason}" in shown.getvalue() and "Take vae" in shown.getvalue()
+    assert f"<td>failed: {reason}</td>" in (tmp_path / "report.html").read_text()
+
+    raised["vae"] = TypeError("an error of ours")
+    with pytest.raises(TypeError, match="an error of ours"):
+        comparison.compare(config, ["vae"], [0], tmp_path / "again", console)
+
+
 def test_each_method_is_compared_with_the_language_model_of_its_decoder():
     assert choose(["vae"]) == ["lm", "ae", "vae"]
     names = choose(["cnn", "vae"])
@@ -97,6 +126,44 @@ def test_an_estimated_kl_is_marked():
     cells = [dict(zip(("", *names()), row, strict=False)) for row in compare_report.rows(runs)]
     assert [row["KL"] for row in cells] == ["2.00", "~2.00"]
     assert cells[1]["rec"] == "29.00"
+
+
+def test_the_report_says_what_its_errors_and_pictures_are_of(tmp_path, monkeypatch):
+    levels, draw = [], plots.rate_distortion
+
+    def kept(points, given, path):
+        levels.append(given)
+        draw(points, given, path)
+
+    monkeypatch.setattr(plots, "rate_distortion", kept)
+    rows = [outcome("ae", 0, rec=3.0), outcome("ae", 1, rec=5.0)]
+    for run in rows:  # a point posterior
+        run["results"] = {name: run["results"][name] for name in ("rec", "best_epoch", "corpus")}
+    rows += [outcome("vae", 0), outcome("vae", 1)]
+    shown = {
+        compare_report.OVER_SEEDS: rows,
+        compare_report.OVER_SENTENCES: rows[::2],
+        compare_report.OVER_BOTH: [*rows, failed("bn", 0), outcome("bn", 1)],
+    }
+    for caption, runs in shown.items():
+        said, page = write(runs, tmp_path)
+        for other in shown:
+            assert (other in said, other in page) == (other == caption, other == caption)
+        assert (compare_report.OF_FIRST in page) == (len(runs) > 2)
+    assert levels == [{"ae": 4.0}, {"ae": 3.0}, {"ae": 4.0}]
+
+
+def test_what_a_posterior_does_not_define_is_shown_as_absent(tmp_path):
+    vae = outcome("vae", mi_corpus={"value": 1.5}, ppl_iw=9.0, mmd={"value": 0.1})
+    flow = outcome("iaf", iw_nll=20.0, kl_analytic=False, ppl_iw=5.0)
+    del flow["results"]["verdict"]
+    cells = [
+        dict(zip((*names(), "z"), row[1:], strict=True)) for row in compare_report.rows([vae, flow])
+    ]
+    assert [(row["MI"], row["z"]) for row in cells] == [("1.50", "used"), ("-", "-")]
+    assert "-" not in {cells[0][name] for name in names()}
+    shown, page = write([vae, flow], tmp_path)
+    assert "Take vae: of 1 methods" in shown and page.count("<td>-</td>") == 3  # MI, MMD^2, z
 
 
 def names():

@@ -119,7 +119,7 @@ IWAE = {"objective.loss": "elbo", "objective.bound": "iwae", "objective.num_samp
         ({"objective.loss": "elbo", "objective.rate_control": "minimum_rate"}, "nats of the KL"),
         ({"model.denoise": "drop"}, "how many vectors damaged sentences have"),
         ({"training.aggressive": True}, "does not go with training.aggressive"),
-        ({"model.skip": True}, "needs model.decoder = 'lstm'"),
+        ({"model.skip": True}, "model.skip needs one latent vector: model.posterior = "),
     ],
 )
 def test_what_cannot_train_sets_is_refused(fields, says):
@@ -175,10 +175,10 @@ def test_an_autoencoder_may_have_a_vector_for_each_token():
     check(config)
 
 
-def test_a_skip_connection_needs_the_lstm_decoder():
+def test_a_skip_connection_is_not_the_convolutions():
     config = default_config()
     config.model.update({"skip": True, "decoder": "cnn"})
-    with pytest.raises(UserError, match=r"model.skip needs model.decoder = 'lstm', not 'cnn'"):
+    with pytest.raises(UserError, match="needs model.decoder = 'lstm' or 'transformer', not"):
         check(config)
 
 
@@ -197,9 +197,12 @@ def test_the_configuration_chooses_the_parameters_of_remedies():
     with_head = parameters(objective__bow_weight=0.5)
     assert with_head["decoder"]["text"] == plain["decoder"]
     assert with_head["decoder"]["bag_of_words"]["output_kernel"].shape == (400, 10)
-    assert set(parameters(model__skip=True)["decoder"]) - set(plain["decoder"]) == {
-        "latent_to_output"
-    }
+    for decoder in ("lstm", "transformer"):
+        without, with_skip = (
+            parameters(model__decoder=decoder, model__skip=skip)["decoder"]
+            for skip in (False, True)
+        )
+        assert set(with_skip) - set(without) == {"latent_to_output"}
     assert parameters(model__denoise="mask") == plain
     blocks = {
         size: sum(

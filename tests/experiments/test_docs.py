@@ -174,9 +174,11 @@ def test_a_command_of_sets_is_accepted(command):
     check(config)
 
 
-def test_the_example_of_sets_runs_and_does_not_see_what_is_absent():
+def test_the_examples_of_sets_run_and_do_not_see_what_is_absent():
     names: dict = {}
-    exec(compile(re.search(r"```python\n(.*?)```", SETS, flags=re.S)[1], "sets.md", "exec"), names)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", SETS, flags=re.S))
+    exec(compile(code, "sets.md", "exec"), names)
+    np.testing.assert_allclose(names["token"], names["sentence"][:, :1], rtol=1e-4, atol=1e-5)
     assert names["output"].shape == (2, 5, 64)
     attention, params, memory = (names[name] for name in ("attention", "params", "memory"))
     apply = jax.jit(attention.apply)

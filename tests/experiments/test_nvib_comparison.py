@@ -3,9 +3,11 @@
 import io
 import json
 
+import jax
 import pytest
 from rich.console import Console
 
+from jvae import plots
 from jvae.errors import UserError
 from jvae.experiments import nvib, nvib_comparison, nvib_report
 from jvae.experiments.checks import check
@@ -86,27 +88,59 @@ def test_a_missing_figure_is_not_taken_for_one():
     assert nvib_report.share(still) == 0.1 and nvib_report.vectors(outcome("vtp_mean")) == 1
 
 
-def test_the_report_has_table_pictures_and_numbers(tmp_path):
+def test_the_report_has_table_pictures_and_numbers(tmp_path, monkeypatch):
     failed = {"method": "vtp_max", "seed": 0, "folder": "", "error": "no"}
     runs = [
         *BASELINES,
-        outcome("nvib_1.0", kept=3.0),
+        outcome("nvib_1.0", kept=3.0, forward=31.0),
         outcome("nvib_1.0", kept=5.0, seed=1),
         failed,
     ]
-    shown = io.StringIO()
+    shown, drawn, draw = io.StringIO(), {}, plots.methods_by
+
+    def kept(points, x, y, path):
+        drawn[path.stem] = points["nvib_1.0"], x.split(":")[0], y.split(":")[0]
+        draw(points, x, y, path)
+
+    monkeypatch.setattr(plots, "methods_by", kept)
     nvib_report.write(runs, tmp_path, Console(file=shown, width=200))
+    assert drawn["fluency"] == ([(31.0, 90.0), (30.0, 90.0)], "F-PPL", "BLEU")
+    assert drawn["coverage"] == ([(40.0, 90.0), (40.0, 90.0)], "R-PPL", "BLEU")
     page = (tmp_path / "report.md").read_text()
     rows = {row.split(" | ")[0][2:]: row.split(" | ") for row in page.splitlines() if " | " in row}
     assert rows["method"][3] == "vectors" and rows["vt"][3:5] == ["10.00", "1.000"]
     assert rows["nvib_1.0"][3:5] == ["4.00 ± 1.41", "0.400 ± 0.141"]
     assert (
-        rows["t"][6] == "" and "- vtp_max, seed 0: failed: no" in page and page in shown.getvalue()
+        rows["t"][6] == "-" and "- vtp_max, seed 0: failed: no" in page and page in shown.getvalue()
     )
     stored = json.loads((tmp_path / "comparison.json").read_text())
     assert len(stored["runs"]) == 6 and len(stored["claims"]) == 3
-    for name in ("reconstruction", "generation", "smoothness"):
+    for name in ("reconstruction", "generation", "fluency", "coverage", "smoothness"):
         assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 5000
+
+
+def test_a_run_whose_sentences_exceed_the_memory_does_not_end_the_others(tmp_path, monkeypatch):
+    def measured(run, *rest):
+        if run["method"] == "t":
+            raise MemoryError
+        if run["method"] == "vts_0.5":
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+        return {}
+
+    monkeypatch.setattr(nvib_comparison, "train_or_read", lambda config, name, *rest: outcome(name))
+    monkeypatch.setattr(nvib_comparison, "_measured", measured)
+    names, console = ["t", "vts_0.5", "vt"], Console(file=io.StringIO())
+    runs = nvib_comparison.compare(
+        nvib.get_config(), names, [0], tmp_path, console, number=5, pairs=1
+    )
+    found = "measuring its sentences: "
+    assert [run.get("error") for run in runs] == [
+        found + "MemoryError",
+        found + "RESOURCE_EXHAUSTED",
+        None,
+    ]
+    page = (tmp_path / "report.md").read_text()
+    assert f"- t, seed 0: failed: {found}MemoryError" in page and "| vt | 90.0 |" in page
 
 
 def test_each_method_is_a_sound_configuration():
