@@ -90,8 +90,8 @@ def test_a_comparison_that_is_stopped_goes_on_within_its_method(train, tmp_path,
     report.save_results(first, outcome("vae")["results"], RESULTS)
     monkeypatch.setattr(loop.Progress, "update", stop)
     monkeypatch.setattr(comparison, "choose", lambda names: names)  # without floor and ceiling
-    with training_only():
-        monkeypatch.setattr(runner, "evaluate_run", evaluated)
+    with training_only(), monkeypatch.context() as patch:  # undone before what it replaces is
+        patch.setattr(runner, "evaluate_run", evaluated)
         with pytest.raises(loop.Interrupted):
             compare(config, ["vae", "anneal"], tmp_path)
         assert not (second / RESULTS).exists()

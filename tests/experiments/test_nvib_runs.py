@@ -106,6 +106,7 @@ def test_what_is_written_of_sets_is_their_pooled_mean_alone(monkeypatch, capsys,
     centre, mean = VectorSet(np.ones((2, 3, 4)), np.zeros((2, 3))), np.ones((2, 4))
     found = SimpleNamespace(mean=mean, log_var=np.zeros((2, 0)), centre=centre)
     monkeypatch.setattr(subcommands, "_load", lambda arguments: None)
+    monkeypatch.setattr(subcommands, "_tell_lost", lambda run, sentences: None)
     monkeypatch.setattr(use, "encode", lambda run, sentences, *, key: found)
     source, target = tmp_path / "in.txt", tmp_path / "z.npz"
     source.write_text("a\nb\n")
