@@ -76,7 +76,7 @@ def table_rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         add("AU", "au", units, "units whose mean varies by > 0.01")
         if "mmd" in r:
             figure = f"{r['mmd']['value']:.4f} ± {r['mmd']['standard_error']:.4f}"
-            rows.append(("MMD^2", figure, "all z from the prior; about 0: no difference"))
+            rows.append(("MMD^2", figure, "all z against the prior; 0: alike"))
         share = f"kept of each sentence, {r.get('vectors_share', 0):.0%} of its tokens"
         add("vectors", "vectors", f"{r.get('vectors', 0):.2f}", share)
         layers = [f"{r[name]:.2f}" for name in r if name.startswith("vectors_layer")]
