@@ -54,7 +54,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path}: not a PyTorch checkpoint of tensors alone; nothing in it was run: save the "
             "model again with torch.save(vae.state_dict(), FILE) (PyTorch says "
-            f"{type(error).__name__}: {str(error).splitlines()[:1]})"
+            f"{type(error).__name__}: {checkpoint.first_line(error)})"
         ) from None
     if not isinstance(stored, Mapping) or not all(map(torch.is_tensor, stored.values())):
         raise UserError(
