@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from benchmarks.jvae_cases import make_model
 from benchmarks.machine import Clock
 from benchmarks.sizes import SIZES, random_weights
-from jvae.generation.decoding import forbid, likeliest
+from jvae.generation.decoding import likeliest
 from jvae.types import BOS, Array, Params
 from jvae.vae import Decoder
 
@@ -40,7 +40,7 @@ def continued(decoder: Decoder, tokens: int) -> Callable[[Params, State], tuple[
 
     def advance(params: Params, state: State) -> tuple[State, Array]:
         carry, logits = decoder.step(params, *state)
-        token = likeliest(forbid(logits, allow_unk=True))
+        token = likeliest(logits, allow_unk=True)
         return (carry, token), token
 
     return lambda params, state: jax.lax.scan(

@@ -272,7 +272,16 @@ def test_beam_options_out_of_range_are_refused(options):
         beam_search(TABULAR, _params(0), _latents(0, 2), max_length=LENGTH, **options)
 
 
-def test_the_likeliest_token_is_the_argmax_and_of_equal_ones_the_first():
-    logits = np.random.default_rng(0).integers(-3, 3, (50, 20)).astype(np.float32)  # many ties
-    logits[0, :] = -np.inf
-    np.testing.assert_array_equal(likeliest(jnp.asarray(logits))[1:], np.argmax(logits, -1)[1:])
+@pytest.mark.parametrize("allow_unk", [True, False])
+@pytest.mark.parametrize("size", [4, 20, 331, 400, 1024])  # blocks from 400 = 5 * 80 on
+def test_the_likeliest_token_is_the_argmax_and_of_equal_ones_the_first(size, allow_unk):
+    rng = np.random.default_rng(0)
+    logits = rng.integers(-3, 3, (50, size)).astype(np.float32)  # many ties
+    logits[::2] = rng.normal(size=logits[::2].shape)
+    logits[:10, [0, 1, 3]] = 9.0  # the forbidden ones win, or would
+    logits[10] = -np.inf
+    logits[10, 2] = 0.0
+    allowed = logits.copy()
+    allowed[:, [0, 1] if allow_unk else [0, 1, 3]] = -np.inf
+    found = likeliest(jnp.asarray(logits), allow_unk=allow_unk)
+    np.testing.assert_array_equal(found, np.argmax(allowed, axis=-1))
