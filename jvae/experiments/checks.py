@@ -52,6 +52,11 @@ def check(config: ConfigDict) -> None:
             f"model.posterior = {model.posterior!r}: its autoencoder has the prior of one vector, "
             "not of sets"
         )
+    if training.pretrain_epochs and training.start_from:
+        raise UserError(
+            f"training.start_from = {training.start_from!r} needs training.pretrain_epochs = 0: "
+            "both give the first parameters"
+        )
     _check_refinement(config)
     if model.encoder == "none" and model.mode != "lm":
         raise UserError(f"model.encoder = 'none' needs model.mode = 'lm', not {model.mode!r}")

@@ -10,7 +10,7 @@ from jvae.data import CORPORA, TOKENIZERS
 from jvae.decoders import CNN_SIZES, DECODERS
 from jvae.encoders import ENCODERS, POOLINGS
 from jvae.errors import UserError
-from jvae.experiments.config import MODES_OF_MODEL, POSTERIOR_MAPS, PRECISIONS
+from jvae.experiments.config import EVALUATED, MODES_OF_MODEL, POSTERIOR_MAPS, PRECISIONS
 from jvae.experiments.objective import BOUNDS, GRADIENTS, LOSSES
 from jvae.layers import ATTENTIONS, NORMS, POSITIONS, VARIANTS
 from jvae.posteriors import ALPHAS, POSTERIORS
@@ -61,6 +61,7 @@ NAMES: dict[str, Iterable[str]] = {
     "data.too_long": ("truncate", "drop"),
     "data.name": CORPORA,
     "data.tokenizer": TOKENIZERS,
+    "evaluation.split": EVALUATED,
 }
 # Of these "" means none.
 OPTIONAL = {

@@ -24,6 +24,7 @@ FREE_FIELDS = (
     "training.memory_gb",
     "training.log_seconds",
     "training.profile",
+    "evaluation.split",
     "evaluation.batch_size",
     "evaluation.iw_samples",
     "evaluation.iw_tolerance",
@@ -34,6 +35,7 @@ FREE_FIELDS = (
 )
 MODES_OF_MODEL = ("vae", "ae", "lm")
 POSTERIOR_MAPS = ("none", "batch_norm", "committed_rate", "diversity")
+EVALUATED = ("test", "valid")
 PRECISIONS: dict[str, DType] = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
@@ -185,16 +187,18 @@ def default_config() -> ConfigDict:
             "memory_gb": 0.0,  # of a device, kept by batches and samples in parts; 0: no limit
             "log_seconds": 10.0,  # between lines of progress
             "profile": 0,  # so many steps are traced into the run directory
+            "start_from": "",  # another run's directory: its best parameters, afresh all else
             "pretrain_epochs": 0,  # first an autoencoder, from whose encoder the run starts
         }
     )
     config.evaluation = ConfigDict(
         {
+            "split": "test",  # or valid, for choices that must not see the test split
             "batch_size": 64,
             "mi_batch_size": 32,  # the aggregate posterior of He's estimator
             "iw_samples": 500,
             "iw_tolerance": 0.0,  # nats: fewer samples once the rest would change less; 0: all
-            "iw_sentences": 0,  # the first so many of the test split
+            "iw_sentences": 0,  # the first so many of the split
             "iw_batch_size": 8,  # sentences weighed at once
             "memory_mb": 64,  # of a device, for samples decoded at once; on a GPU or TPU take more
             "num_examples": 10,  # sentences sampled, reconstructed, interpolated in the report

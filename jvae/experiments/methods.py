@@ -49,6 +49,7 @@ PLAIN: dict[str, Any] = {
     "objective.kl_schedule": "constant",
     "training.aggressive": False,
     "training.pretrain_epochs": 0,
+    "training.start_from": "",
 }
 # Neither has a posterior or a schedule for other choices to act on.
 _WITHOUT_POSTERIOR = {k: v for k, v in PLAIN.items() if k != "model.word_dropout"}

@@ -60,6 +60,7 @@ def pretraining_config(config: ConfigDict) -> ConfigDict:
             "seed": int(seed) >> 1,  # of 31 bits
             "epochs": config.training.pretrain_epochs,
             "pretrain_epochs": 0,
+            "start_from": "",
             "aggressive": False,
             "profile": 0,
         }

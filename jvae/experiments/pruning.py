@@ -42,8 +42,10 @@ def curve(
             f"{run.workdir} has model.posterior = {run.config.model.posterior!r}: only vectors "
             "of 'nvib' have pseudo-counts to be pruned by"
         )
-    originals = [data.corpus.sentences["test"][row] for row in data.rows["test"]]
-    references = as_read(run, data.corpus, "test", data.rows["test"])
+    split = run.config.evaluation.split
+    rows = data.rows[split]
+    originals = [data.corpus.sentences[split][row] for row in rows]
+    references = as_read(run, data.corpus, split, rows)
     words = run.tokenizer.kind == "words"
     how = how._replace(max_length=data.buckets.widths[-1] - 1, allow_unk=words)
     points = []
@@ -55,7 +57,7 @@ def curve(
             {
                 "threshold": threshold,
                 "vectors": float(kept.mean()),
-                "share": float(kept.sum() / data.splits["test"].lengths.sum()),
+                "share": float(kept.sum() / data.splits[split].lengths.sum()),
                 "bleu": bleu(back, references)[0],
                 "exact_match": exact_match(back, references),
             }

@@ -61,6 +61,7 @@ _TAKEN = {
         "memory_gb",
         "log_seconds",
     ),
+    "evaluation": ("split",),
 }
 
 
@@ -148,10 +149,11 @@ def measure(
     }
     if run.model.latent_size == 0:
         return results
-    test = data.corpus.sentences["test"]
-    originals = [test[row] for row in data.rows["test"]]
+    split = run.config.evaluation.split
+    sentences, kept = data.corpus.sentences[split], data.rows[split]
+    originals = [sentences[row] for row in kept]
     back = reconstruct(run, originals, how._replace(strategy=reconstruction), key=key)
-    references = as_read(run, data.corpus, "test", data.rows["test"])
+    references = as_read(run, data.corpus, split, kept)
     score, signature = bleu(back, references)
     results |= {
         "reconstruction": reconstruction,
@@ -318,14 +320,14 @@ def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
         ("words", "words", "per sentence"),
     ]
     if "reconstruction" in results:
-        way = f"{results['reconstructed']:,} test sentences, {results['reconstruction']}"
+        way = f"{results['reconstructed']:,} sentences, {results['reconstruction']}"
         rows += [
             ("reconstruction BLEU", "reconstruction_bleu", f"{way} from the posterior mean"),
             ("exact match", "exact_match", "share of them that come back unchanged"),
         ]
     if "interpolation" in results:
         about = results["interpolation"]
-        on = f"{about['measured']} ways of {about['points']} sentences between test sentences"
+        on = f"{about['measured']} ways of {about['points']} sentences between two real ones"
         best = 1 / (about["points"] - 1)
         rows += [
             ("jump", "jump", f"longest step per distance, {best:.2f} is best; {on}"),

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from jvae import plots
-from jvae.data import Corpus
 from jvae.evaluation.corpus import PosteriorTerms
 from jvae.experiments.setup import TrainedRun
 from jvae.experiments.use import Decoding, interpolate, reconstruct, sample_prior
@@ -106,8 +105,8 @@ def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
             console.print(f"  {results['verdict']['hint']}", soft_wrap=True, highlight=False)
 
 
-def example_sentences(run: TrainedRun, corpus: Corpus, rows: np.ndarray) -> dict[str, Any]:
-    """Sentences from the prior, reconstructions and interpolations of test sentences."""
+def example_sentences(run: TrainedRun, originals: list[str]) -> dict[str, Any]:
+    """Sentences from the prior; reconstructions of `originals`, and an interpolation of two."""
     key = jax.random.key(run.config.training.seed)
     number = run.config.evaluation.num_examples
     model, longest = run.config.model, run.config.data.max_length
@@ -120,8 +119,6 @@ def example_sentences(run: TrainedRun, corpus: Corpus, rows: np.ndarray) -> dict
     }
     if run.model.latent_size == 0:
         return examples
-    test = corpus.sentences["test"]
-    originals = [test[row] for row in rows[:number]]
     examples["reconstructions"] = [
         {"sentence": before, "reconstruction": after}
         for before, after in zip(originals, reconstruct(run, originals, how, key=key), strict=True)

@@ -43,6 +43,7 @@ from jvae.experiments.setup import (
     refuse_difference,
     save_config,
 )
+from jvae.experiments.starting import start_from
 from jvae.training import checkpoint
 from jvae.training.logs import MetricsLog, Progress, write_atomically
 from jvae.training.loop import train
@@ -143,7 +144,10 @@ def _run(
 
     model = make_model(config, tokenizer.vocab_size)
     lengths = data.splits["train"].lengths
-    state = parallel.place_state(initial_state(config, model, lengths))
+    state = initial_state(config, model, lengths)
+    if options.start_from and stored is None:
+        state = start_from(config, state, vocabulary, say)
+    state = parallel.place_state(state)
     parts = f" in {options.vocab_shards} parts" if options.vocab_shards > 1 else ""
     say(
         f"model {config.model.mode}, {num_parameters(state.params):,} parameters, "
@@ -155,7 +159,8 @@ def _run(
         say(f"resumed at step {int(state.step)}, {int(state.epoch)} epochs finished")
     if encoder is not None:
         state = with_encoder(state, encoder)
-        # From here on the first phase may be deleted.
+    if stored is None and (options.pretrain_epochs or options.start_from):
+        # From here on the first phase, or the other run, may be deleted.
         checkpoint.save(checkpoints, state, meta, None)
     log = MetricsLog(own, int(state.epoch))
     programs = make_programs(model, parallel.compile_evaluation, parallel.shard)
@@ -192,7 +197,16 @@ def _run(
         )
     trained = TrainedRun(own, config, tokenizer, model, params, epoch)
     del best, params, job
-    results = evaluate_run(trained, programs, data, parallel, log.history, console, fitted.iw_chunk)
+    results = evaluate_run(
+        trained,
+        programs,
+        data,
+        parallel,
+        log.history,
+        console,
+        fitted.iw_chunk,
+        config.evaluation.split,
+    )
     say(measured(predicted))
     if scratch:
         scratch.cleanup()
@@ -207,7 +221,7 @@ def evaluate_run(
     history: list[dict[str, Any]],
     console: Console,
     iw_chunk: int,
-    split: str = "test",
+    split: str,
 ) -> dict[str, Any]:
     """Evaluates the best epoch on a split, prints and saves table, sentences and pictures."""
     options = trained.config.evaluation
@@ -240,14 +254,16 @@ def evaluate_run(
     trained = dataclasses.replace(trained, params=parallel.own(params))
     if jax.process_index() != 0:
         return results
-    results["examples"] = report.example_sentences(trained, data.corpus, data.rows["test"])
+    sentences, rows = data.corpus.sentences[split], data.rows[split]
+    shown = [sentences[row] for row in rows[: options.num_examples]]
+    results["examples"] = report.example_sentences(trained, shown)
     title = f"{data.corpus.name} {split}, {results['sentences']:,} sentences, epoch {trained.epoch}"
     report.print_table(console, title, results)
     report.print_examples(console, results["examples"])
-    name = RESULTS if split == "test" else f"results-{split}.json"
+    name = RESULTS if split == options.split else f"results-{split}.json"
     report.save_results(trained.workdir, results, name)
     labels = data.corpus.labels
-    kept = [labels[split][row] for row in data.rows[split]] if labels else None
+    kept = [labels[split][row] for row in rows] if labels else None
     report.draw(trained.workdir, history, results, terms, kept)
     return results
 

@@ -80,7 +80,9 @@ def load_data_corpus(config: ConfigDict) -> Corpus:
 
 
 def make_tokenizer(config: ConfigDict, corpus: Corpus) -> Tokenizer:
-    """A tokenizer of the training split."""
+    """A tokenizer of the training split, or that of the run whose parameters this one takes."""
+    if config.training.start_from:
+        return load_tokenizer(Path(config.training.start_from))
     data = config.data
     return build_tokenizer(
         data.tokenizer,
@@ -88,6 +90,19 @@ def make_tokenizer(config: ConfigDict, corpus: Corpus) -> Tokenizer:
         min_count=data.min_count,
         max_size=data.max_size or None,
     )
+
+
+def load_tokenizer(workdir: Path) -> Tokenizer:
+    """A run directory's.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    if not workdir.is_dir():
+        raise UserError(f"{workdir} is not a run directory: train first, with --workdir={workdir}")
+    if not (workdir / TOKENIZER).exists():
+        raise UserError(f"{workdir / TOKENIZER} is missing: train again")
+    return Tokenizer.load(workdir / TOKENIZER)
 
 
 def encode_corpus(
@@ -309,9 +324,7 @@ def load_run(workdir: Path) -> TrainedRun:
     if not workdir.is_dir():
         raise UserError(f"{workdir} is not a run directory: train first, with --workdir={workdir}")
     config = load_config(workdir)
-    if not (workdir / TOKENIZER).exists():
-        raise UserError(f"{workdir / TOKENIZER} is missing: train again")
-    tokenizer = Tokenizer.load(workdir / TOKENIZER)
+    tokenizer = load_tokenizer(workdir)
     model = make_model(config, tokenizer.vocab_size)
     if not (workdir / checkpoint.FOLDER).is_dir():
         raise UserError(f"{workdir} holds no checkpoint yet: let the training finish an epoch")

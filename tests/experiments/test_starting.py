@@ -1,0 +1,131 @@
+"""A run that starts from another's parameters, and the split on which a run is evaluated."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jvae.errors import UserError
+from jvae.experiments.building import make_model
+from jvae.experiments.checks import check
+from jvae.experiments.methods import configure, replaced
+from jvae.experiments.pretraining import pretraining_config
+from jvae.experiments.setup import fingerprint, initial_state, load_run, make_tokenizer
+from jvae.experiments.starting import start_from
+from jvae.training.logs import read_metrics
+from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
+
+IWAE = {
+    "objective__bound": "iwae",
+    "objective__num_samples": 3,
+    "objective__gradient": "dreg",
+    "objective__kl_schedule": "constant",
+    "training__aggressive": False,
+}
+
+
+def same(first, second) -> bool:
+    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def started(finished, **overrides):
+    """The state of a run that starts from `finished`, the same afresh, and what was said."""
+    overrides = {"training__start_from": str(finished.workdir)} | overrides
+    config = tiny_config(finished.train, **overrides)
+    check(config)
+    other = load_run(finished.workdir)
+    fresh = initial_state(config, make_model(config, other.tokenizer.vocab_size))
+    said: list[str] = []
+    state = start_from(config, fresh, fingerprint(other.tokenizer.to_json()), said.append)
+    return state, fresh, said
+
+
+def test_only_the_parameters_are_taken_and_a_new_prior_starts_afresh(finished):
+    other = load_run(finished.workdir)
+    state, fresh, said = started(finished, **IWAE)
+    assert same(state.params, other.params) and not same(state.params, fresh.params)
+    assert same(state._replace(params=()), fresh._replace(params=()))
+    assert said == [f"start  from the parameters of {finished.workdir}, epoch {other.epoch}"]
+
+    state, fresh, said = started(finished, model__prior="mixture", model__prior_components=3)
+    for part, params in state.params.items():
+        assert same(params, (fresh if part == "prior" else other).params[part]), part
+    assert jax.tree.leaves(state.params["prior"]) and said[0].endswith("; prior afresh")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"model__hidden_size": 9}, r"its .*coder has .* of \(.*8.*\), and this run's \(.*9.*\)"),
+        ({"model__decoder": "transformer"}, "its decoder has no .*take the other run's model"),
+    ],
+)
+def test_other_sizes_are_refused(finished, overrides, message):
+    with pytest.raises(UserError, match=message):
+        started(finished, **overrides)
+
+
+def test_a_start_that_is_not_there_or_of_other_words_is_refused(finished, tmp_path):
+    nowhere = tiny_config(finished.train, training__start_from=str(tmp_path / "nowhere"))
+    assert "is not a run directory" in refused(nowhere, tmp_path / "run")
+    both = tiny_config(finished.train, training__start_from="runs/a", training__pretrain_epochs=2)
+    with pytest.raises(UserError, match="training.start_from = 'runs/a' needs training.pretrain"):
+        check(both)
+    config = tiny_config(finished.train, training__start_from=str(finished.workdir))
+    with pytest.raises(UserError, match="its vocabulary is not that of this run"):
+        start_from(config, started(finished)[1], "another", print)
+
+
+def test_the_vocabulary_is_that_of_the_start_whatever_the_text(finished, tmp_path):
+    text = tmp_path / "new.txt"
+    text.write_text("quite other words here\n" * 30)
+    config = tiny_config(text, training__start_from=str(finished.workdir))
+    theirs = load_run(finished.workdir).tokenizer
+    assert make_tokenizer(config, None).to_json() == theirs.to_json()
+
+
+def test_a_run_starts_there_and_goes_on_without_it(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.workdir, copy)
+    # So small a rate leaves the parameters where they start.
+    fields = IWAE | {"training__start_from": str(copy), "training__learning_rate": 1e-30}
+    config = tiny_config(finished.train, **fields, training__epochs=1)
+    with training_only():
+        run_tiny(config, tmp_path / "run")
+        assert same(load_run(tmp_path / "run").params, load_run(finished.workdir).params)
+        shutil.rmtree(copy)
+        config.training.epochs = 2
+        _, shown = run_tiny(config, tmp_path / "run")
+    assert "resumed at step" in shown and "start  from" not in shown
+    assert [line["epoch"] for line in read_metrics(tmp_path / "run")] == [1, 2]
+
+
+def test_methods_and_first_phases_start_from_nowhere_unless_asked_to(finished):
+    config = tiny_config(finished.train, training__start_from="runs/a")
+    assert configure(config, "vae", 0).training.start_from == ""
+    assert "training.start_from" in replaced(config)
+    assert configure(config, "vae", 0, ["training.start_from"]).training.start_from == "runs/a"
+    assert pretraining_config(config).training.start_from == ""
+
+
+def test_the_split_of_evaluation_is_a_matter_of_each_call(finished, jvae, one_device, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished.workdir, run)
+    config = finished.config.copy_and_resolve_references()
+    config.evaluation.split = "valid"
+    before = json.loads((run / "results.json").read_text())
+    results, shown = run_tiny(config, run)  # nothing is trained again
+    assert "resumed at step" in shown
+    saved = json.loads((run / "results.json").read_text())
+    assert (before["split"], saved["split"], results["split"]) == ("test", "valid", "valid")
+    validated = read_metrics(run)[before["best_epoch"] - 1]
+    assert saved["kl"] == pytest.approx(validated["kl"], rel=1e-5)
+    assert before["kl"] != pytest.approx(validated["kl"], rel=1e-5)
+    assert saved["examples"]["reconstructions"] != before["examples"]["reconstructions"]
+    jvae("evaluate", run, "--split=test")
+    assert json.loads((run / "results.json").read_text())["split"] == "valid"
+    again = json.loads((run / "results-test.json").read_text())
+    assert again["iw_nll"] == pytest.approx(before["iw_nll"], rel=1e-6)
