@@ -177,21 +177,21 @@ def last_kl_weight(config: ConfigDict) -> float:
 def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedule]:
     """By name, what the loss is given of each step; epochs in the config become steps."""
     options = config.objective
-    shared = _kl_schedule(config, options.kl_schedule, options.kl_epochs, steps_per_epoch)
+    shared = _kl_schedule(
+        config, options.kl_schedule, options.kl_epochs, options.kl_delay, steps_per_epoch
+    )
     schedules = {"kl_weight": shared}
     if options.loss == "capacity":
         schedules["capacity"] = KL_SCHEDULES["linear"](
             0.0, options.capacity_steps, options.capacity
         )
     if options.loss == "by_name":
-        own = options.dirichlet_schedule
-        of_name = {
-            "gaussian": schedules["kl_weight"],
-            "dirichlet": _kl_schedule(config, own, options.dirichlet_epochs, steps_per_epoch)
-            if own
-            else schedules["kl_weight"],
-        }
-        for name, schedule in of_name.items():
+        of_weights = shared
+        if own := options.dirichlet_schedule:
+            of_weights = _kl_schedule(
+                config, own, options.dirichlet_epochs, options.dirichlet_delay, steps_per_epoch
+            )
+        for name, schedule in {"gaussian": shared, "dirichlet": of_weights}.items():
             schedules[f"{name}_weight"] = _times(options[f"{name}_weight"], schedule)
     return schedules
 
@@ -200,7 +200,9 @@ def _times(factor: float, schedule: Schedule) -> Schedule:
     return schedule if factor == 1 else lambda step: factor * schedule(step)
 
 
-def _kl_schedule(config: ConfigDict, name: str, epochs: float, steps_per_epoch: int) -> Schedule:
+def _kl_schedule(
+    config: ConfigDict, name: str, epochs: float, delay: float, steps_per_epoch: int
+) -> Schedule:
     options = config.objective
     if config.model.mode != "vae":
         return KL_SCHEDULES["constant"](0.0)
@@ -211,7 +213,7 @@ def _kl_schedule(config: ConfigDict, name: str, epochs: float, steps_per_epoch: 
             "start": options.kl_start,
             "steps": steps,
             "end": options.kl_end,
-            "delay": round(options.kl_delay * steps_per_epoch),
+            "delay": round(delay * steps_per_epoch),
         },
         "logistic": {
             "midpoint": steps,

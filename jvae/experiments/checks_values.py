@@ -151,6 +151,7 @@ NOT_NEGATIVE = {
         "kl_start",
         "kl_end",
         "kl_delay",
+        "dirichlet_delay",
         "gaussian_weight",
         "dirichlet_weight",
         "bow_weight",

@@ -133,8 +133,9 @@ def default_config() -> ConfigDict:
             "loss": "elbo",  # or free_bits, capacity; the KL schedule weighs the KL term of each
             "gaussian_weight": 1.0,  # loss "by_name", of sets: of their Gaussians' KL, in nats;
             "dirichlet_weight": 1.0,  # of their weights' KL; the schedule multiplies both
-            "dirichlet_schedule": "",  # the latter's own, or ""; but for its epochs
+            "dirichlet_schedule": "",  # the latter's own, or ""; but for its epochs and delay
             "dirichlet_epochs": 10.0,  # it shares the options of kl_schedule
+            "dirichlet_delay": 0.0,
             "free_bits": 8.0,  # nats per sentence, over all dimensions
             "free_bits_mode": "dimension",  # or dimension_batch, total
             "free_bits_form": "mask",  # or clamp

@@ -56,9 +56,12 @@ def check_objective(config: ConfigDict) -> None:
         why = "objective.kl_schedule = 'cyclical', whose ramps it shapes"
         need("kl_shape", options.kl_shape, cyclical, why)
     if options.kl_delay:
-        linear = "linear" in (options.kl_schedule, options.dirichlet_schedule)
         why = "objective.kl_schedule = 'linear', whose ramp it delays"
-        need("kl_delay", options.kl_delay, linear, why)
+        need("kl_delay", options.kl_delay, options.kl_schedule == "linear", why)
+    if options.dirichlet_delay:
+        why = "objective.dirichlet_schedule = 'linear', whose ramp it delays"
+        linear = options.dirichlet_schedule == "linear"
+        need("dirichlet_delay", options.dirichlet_delay, linear, why)
     if options.dirichlet_schedule:
         why = "objective.loss = 'by_name': elsewhere the KL has one weight"
         by_name = options.loss == "by_name"

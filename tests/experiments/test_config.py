@@ -166,6 +166,7 @@ def test_what_decides_the_phase_is_not_free():
         ("objective.kl_delay", 1.0, "'linear'"),
         ("objective.dirichlet_schedule", "linaer", "did you mean 'linear'"),
         ("objective.dirichlet_schedule", "linear", "needs objective.loss = 'by_name'"),
+        ("objective.dirichlet_delay", 1.0, "needs objective.dirichlet_schedule = 'linear'"),
         ("model.attention_bias", "v2", "known are half, v1, exact"),
         ("model.attention_bias", "v1", "needs model.attention = 'denoising'"),
         ("model.nvib_prune", -0.1, "at least 0"),

@@ -46,6 +46,10 @@ def test_the_dirichlet_weight_has_a_schedule_of_its_own():
     np.testing.assert_allclose(found(), [[0, 1.5, 3], [0, 0.25, 0.5]], rtol=1e-6)
     config.objective.update({"dirichlet_schedule": "linear", "dirichlet_epochs": 4.0})
     np.testing.assert_allclose(found(), [[0, 1.5, 3], [0, 0.0625, 0.25]], rtol=1e-6)
+    config.objective.dirichlet_delay = 1.0  # alone
+    np.testing.assert_allclose(found(), [[0, 1.5, 3], [0, 0, 0.125]], rtol=1e-6)
+    config.objective.kl_delay = 0.5
+    np.testing.assert_allclose(found(), [[0, 0, 3], [0, 0, 0.125]], rtol=1e-6)
 
 
 def test_the_best_epoch_is_chosen_by_what_training_weighs():
