@@ -38,6 +38,7 @@ from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES
 from jvae.training.state import TrainState, create_state
 from jvae.training.steps import DeviceCorpus, DevicePlan, StepSettings, make_step
+from jvae.types import Array, Params
 
 KL_WEIGHT = {"kl_weight": np.float32(1)}
 NUM_SENTENCES = 1024  # on the device, for the steps to draw from
@@ -168,8 +169,13 @@ def greedy_decoding(size: Size, sentences: int) -> Callable[[], None]:
     decoder = make_model(size, 0.0).decoder
     params = jax.tree.map(jnp.asarray, random_weights(size, 0)["decoder"])
     z = jax.random.normal(jax.random.key(0), (sentences, size.latent_size))
-    compiled = jax.jit(partial(greedy, decoder, max_length=size.length))
-    return lambda: jax.block_until_ready(compiled(params, z))
+
+    @jax.jit
+    def words(params: Params, z: Array) -> Array:
+        # As jvae's commands do, and PyTorch's form: nobody asks for the probabilities.
+        return greedy(decoder, params, z, max_length=size.length).tokens
+
+    return lambda: jax.block_until_ready(words(params, z))
 
 
 def beam(size: Size, sentences: int, width: int) -> Callable[[], None]:

@@ -57,8 +57,12 @@ class Decoding(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def _decoder(decoder: Decoder, how: Decoding) -> Callable[[Params, Array, Key], Generated]:
-    """Compiled once per model and way of decoding; parameters are arguments, not constants."""
+def _decoder(decoder: Decoder, how: Decoding) -> Callable[[Params, Array, Key], Array]:
+    """Tokens `[B, max_length]`; compiled once per model and way of decoding.
+
+    Parameters are arguments, not constants. Of probabilities, which nobody asks for, XLA then
+    leaves out what the choice of words does not need.
+    """
     common: dict[str, Any] = {"max_length": how.max_length, "allow_unk": how.allow_unk}
     strategies: dict[str, Callable[[Params, Array, Key], Generated]] = {
         "greedy": lambda params, z, key: greedy(decoder, params, z, **common),
@@ -76,7 +80,12 @@ def _decoder(decoder: Decoder, how: Decoding) -> Callable[[Params, Array, Key], 
             decoder, params, z, beam_size=how.beam_size, **common
         ),
     }
-    return jax.jit(in_float32(strategies[how.strategy]))
+    strategy = strategies[how.strategy]
+
+    def words(params: Params, z: Array, key: Key) -> Array:
+        return strategy(params, z, key).tokens
+
+    return jax.jit(in_float32(words))
 
 
 class Code(NamedTuple):
@@ -135,8 +144,8 @@ def decode(run: TrainedRun, z: Any, how: Decoding, *, key: Key) -> list[str]:
 
     for start in range(0, z.number, BATCH_SIZE):
         some = jax.tree.map(filled, z.at(start))
-        generated = decoder(params, some, stream(key, Stream.GENERATION, start))
-        tokens = np.asarray(generated.tokens)[: z.number - start]
+        tokens = np.asarray(decoder(params, some, stream(key, Stream.GENERATION, start)))
+        tokens = tokens[: z.number - start]
         sentences += [run.tokenizer.decode(row.tolist()) for row in tokens]
     return sentences
 
