@@ -75,7 +75,7 @@ def make_forms(shape: Shape) -> dict[str, Callable[[], Any]]:
         "ordinary": compiled(ordinary, query, impulses, *kernels),
         "impulses": compiled(denoising_attention, query, impulses, *kernels),
     }
-    for variant in ("half", "exact"):
+    for variant in ("half", "v1", "exact"):
         forms[variant] = compiled(denoising_attention, query, mixture, *kernels, variant=variant)
     prepared = [jax.jit(precompute)(memory, *kernels) for memory in (impulses, mixture)]
     forms["ordinary step"] = compiled(ordinary_step, query[:, :1], prepared[0])

@@ -44,14 +44,18 @@ class Mixture(NamedTuple):
     """What attention needs of a mixture of Gaussians, with `t = sigma^2 + s`.
 
     Attributes:
-      keys: `[B, K, P]`, `mu / t`, factors of u; for "exact" `[B, K, 2P]`, those of u^2 after them.
-      values: `[B, K, 2P]`, `sigma^2 / t` and `s mu / t`.
+      keys: `[B, K, P]`, `mu / t`, factors of u.
+      squares: `[B, K, P]`, `sigma^2 / 2 s t`, factors of u^2 in "exact"; None elsewhere.
+      of_query: `[B, K, P]`, `sigma^2 / t`, how much of u a component's mean holds.
+      of_vector: `[B, K, P]`, `s mu / t`, the rest of that mean.
       bias: `[B, K]`, `log pi - sum_p mu_p^2 / 2 t_p - A sum_p log(t_p / s)`, minus infinity for
         what is absent.
     """
 
     keys: Array
-    values: Array
+    squares: Array | None
+    of_query: Array
+    of_vector: Array
     bias: Array
 
 
@@ -98,11 +102,9 @@ def precompute(
         - jnp.sum(keys * vectors, axis=-1) / 2
         - VARIANTS[variant] * jnp.sum(log_t, axis=-1)
     )
-    if variant == "exact":
-        # - 1 / 2t = sigma^2 / (2 s t) - 1 / 2s, and the second is the same for all components.
-        keys = jnp.concatenate([keys, of_query / (2 * noise_var)], axis=-1)
-    values = jnp.concatenate([of_query, of_vector], axis=-1)
-    return Mixture(keys, values, jnp.where(present, bias, -jnp.inf))
+    # - 1 / 2t = sigma^2 / (2 s t) - 1 / 2s, and the second is the same for all components.
+    squares = of_query / (2 * noise_var) if variant == "exact" else None
+    return Mixture(keys, squares, of_query, of_vector, jnp.where(present, bias, -jnp.inf))
 
 
 def attend(
@@ -138,16 +140,16 @@ def attend(
         return _ordinary(query, memory, bias, visible).astype(dtype)
     batch, steps, heads, _ = query.shape
     in_latent = _by_head(query, jnp.transpose(_wide(key_kernel), (1, 2, 0)))
-    factors = in_latent
-    if memory.keys.shape[-1] > in_latent.shape[-1]:
-        factors = jnp.concatenate([in_latent, jnp.square(in_latent)], axis=-1)
-    # Tokens and heads side by side: the products have no axis of heads.
-    logits = factors.reshape(batch, steps * heads, -1) @ jnp.swapaxes(memory.keys, 1, 2)
+    # Tokens and heads side by side: the products have no axis of heads. And what could be one
+    # product of concatenations is two, as a concatenation would have to be written first.
+    rows = in_latent.reshape(batch, steps * heads, -1)
+    logits = jnp.einsum("btp,bkp->btk", rows, memory.keys)
+    if memory.squares is not None:
+        logits += jnp.einsum("btp,bkp->btk", jnp.square(rows), memory.squares)
     weights = _softmax(logits.reshape(batch, steps, heads, -1) + bias, visible)
-    # Both sums over components in one product.
-    sums = weights.reshape(batch, steps * heads, -1) @ memory.values
-    of_query, of_vectors = jnp.split(sums.reshape(batch, steps, heads, -1), 2, axis=-1)
-    mean = of_query * in_latent + of_vectors
+    weights = weights.reshape(batch, steps * heads, -1)
+    of_query, of_vector = (weights @ m for m in (memory.of_query, memory.of_vector))
+    mean = of_query.reshape(in_latent.shape) * in_latent + of_vector.reshape(in_latent.shape)
     return _by_head(mean, jnp.swapaxes(_wide(value_kernel), 0, 1)).astype(dtype)
 
 

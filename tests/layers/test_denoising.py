@@ -314,7 +314,7 @@ def test_evaluation_makes_no_array_of_tokens_by_components_by_dimensions():
     closed = jax.make_jaxpr(partial(denoising_attention, variant="exact"))(*args)
     found = list(sizes(closed.jaxpr))
     assert len(found) > len(closed.jaxpr.eqns)
-    assert max(found) == B * rows * 2 * size
+    assert max(found) == B * rows * size
 
 
 # The module.
