@@ -126,8 +126,11 @@ def train(
                     params=None, opt_state=None, inner_opt_state=None, adversary=()
                 )
                 best = checkpoint.restore(checkpoints, like, best=True)
-                # A discriminator knows the z of one encoder: it goes back with it.
-                state = state._replace(params=best.params, adversary=best.adversary)
+                # A discriminator knows the z of one encoder, and a KL's weight follows the KL of
+                # one: both go back with it.
+                state = state._replace(
+                    params=best.params, adversary=best.adversary, rate_control=best.rate_control
+                )
                 del best  # and with it the optimisers' states
                 state = job.reset_optimisers(state)
             # Back onto the devices as the step returns it: another placement would recompile.

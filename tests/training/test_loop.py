@@ -20,20 +20,21 @@ OPTIMISER = optax.sgd(1.0, momentum=0.9)
 
 def counting(state, key, corpus, plan, row, scheduled):
     """A step that adds 1 to all that is trained."""
-    trained = (state.params, state.opt_state, state.adversary)
-    params, opt_state, adversary = jax.tree.map(lambda leaf: leaf + 1, trained)
+    trained = (state.params, state.opt_state, state.adversary, state.rate_control)
+    params, opt_state, adversary, weight = jax.tree.map(lambda leaf: leaf + 1, trained)
     one = jnp.float32(1)
     return state._replace(
         step=state.step + 1,
         params=params,
         opt_state=opt_state,
         adversary=adversary,
+        rate_control=weight,
         totals=state.totals._replace(sentences=one, updates=one),
         fault=Fault.none(),
     )
 
 
-def test_the_discriminator_returns_to_the_best_epoch_with_the_parameters(tmp_path):
+def test_discriminator_and_rate_control_return_to_the_best_epoch_with_the_parameters(tmp_path):
     scores = iter([-9.0, -5.0, -6.0, -7.0, -8.0])  # best in the second epoch, cut after the fourth
     job = Job(
         step=counting,
@@ -52,7 +53,8 @@ def test_the_discriminator_returns_to_the_best_epoch_with_the_parameters(tmp_pat
     params = jax.tree.map(jnp.float32, PARAMS)
     # Of its optimiser, too: what it knows of one encoder is no help against another.
     rival = ({"w": jnp.zeros(2)}, {"momentum": jnp.zeros(2)})
-    state = create_state(params, OPTIMISER, OPTIMISER, aggressive=False, adversary=rival)
+    held = {"rate_control": jnp.zeros(()), "adversary": rival}
+    state = create_state(params, OPTIMISER, OPTIMISER, aggressive=False, **held)
     checkpoints, log = open_checkpoints(tmp_path), MetricsLog(tmp_path, 0)
     lines = []
     progress = Progress(lines.append, 100.0, 5)
@@ -61,7 +63,7 @@ def test_the_discriminator_returns_to_the_best_epoch_with_the_parameters(tmp_pat
     checkpoints.close()
     assert sum("plateau" in line for line in lines) == 1 and int(after.epoch) == 5
     # Two steps to the best epoch, and the one after the reload.
-    for leaf in jax.tree.leaves((after.params, after.adversary)):
+    for leaf in jax.tree.leaves((after.params, after.adversary, after.rate_control)):
         np.testing.assert_array_equal(leaf, 3)
     for leaf in jax.tree.leaves(after.opt_state):  # the model's starts afresh
         np.testing.assert_array_equal(leaf, 1)
