@@ -99,8 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_argument("-n", "--number", type=_natural, default=0, help="0: as training text")
     quality.add_argument("--reconstruction", choices=("greedy", "beam"), default="greedy")
     quality.add_argument(
-        "--pairs", type=_natural, default=100, help="of test sentences, to interpolate between"
+        "--pairs", type=_natural, default=100, help="of sentences, to interpolate between"
     )
+    quality.add_argument("--split", choices=("valid", "test"), default="test")
     decoding(quality, "sample")
     quality.set_defaults(max_length=0)
 
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ALPHA",
         help="up to it there is no vector; 0: only where alpha is 0",
     )
+    prune.add_argument("--split", choices=("valid", "test"), default="test")
 
     sample = command("sample", subcommands.sample, "sentences from the prior")
     sample.add_argument("-n", "--number", type=_positive, default=10)

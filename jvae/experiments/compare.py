@@ -27,7 +27,7 @@ from jvae.data import Corpus, Tokenizer
 from jvae.errors import UserError
 from jvae.experiments import chitchat, text
 from jvae.experiments.command import main as command_line
-from jvae.experiments.methods import METHODS, choose, configure, method, replaced
+from jvae.experiments.methods import FLOOR, METHODS, choose, configure, method, replaced
 
 DEFAULT = ["vae", "anneal", "cyclical", "aggressive"]
 
@@ -67,7 +67,7 @@ def compare(
     from jvae.experiments.setup import make_workdir
 
     refuse_processes(base)
-    names, text_of = choose(methods), shared_text(base)
+    names, text_of = choose(methods), shared_text(configure(base, FLOOR, 0, given))
     for seed in seeds:  # what a method cannot do is said before hours of training
         for name in names:
             try:

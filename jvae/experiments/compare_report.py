@@ -158,6 +158,9 @@ def captions(outcomes: Sequence[Outcome], columns: Sequence[Column] = COLUMNS) -
     found = []
     if any("±" in text for text in cells):
         found = [OVER_SENTENCES if seeds == {1} else OVER_BOTH if 1 in seeds else OVER_SEEDS]
+    of_all = [run for runs in by_method(outcomes).values() for run in runs]
+    splits = {run["results"].get("split", "test") for run in of_all}
+    found += [f"Of the split {split}." for split in sorted(splits - {"test"})]
     return found + [ESTIMATED] * any(text.startswith("~") for text in cells)
 
 

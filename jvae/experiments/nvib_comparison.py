@@ -116,7 +116,7 @@ def compare(
       workdir: of all runs.
       console: where it shows.
       number: of samples that `jvae.experiments.quality.measure` takes.
-      pairs: of test sentences, between which it interpolates.
+      pairs: of sentences, between which it interpolates.
 
     Returns:
       One dictionary a run: "method", "seed", "folder", and "results", with "quality" among them,
@@ -168,8 +168,9 @@ def _measured(
     from jvae.experiments.use import Decoding
 
     folder = Path(outcome["folder"])
-    # A run that went on has other sentences.
-    asked = {"number": number, "pairs": pairs, "epoch": outcome["results"]["best_epoch"]}
+    # A run that went on has other sentences, and so has another split.
+    of = {name: outcome["results"][name] for name in ("best_epoch", "split")}
+    asked = {"number": number, "pairs": pairs, **of}
     path = folder / quality.QUALITY
     if not path.exists() or read_json(path).get("asked") != asked:
         run = load_run(folder)
@@ -197,7 +198,7 @@ def main() -> None:
     flags.DEFINE_list("methods", list(METHODS), f"of {', '.join(METHODS)}")
     flags.DEFINE_list("seeds", ["0"], "one run of each method for each seed")
     flags.DEFINE_integer("number", 2000, "samples of each run; 0 for as many as training text")
-    flags.DEFINE_integer("pairs", 100, "of test sentences, to interpolate between", lower_bound=0)
+    flags.DEFINE_integer("pairs", 100, "of sentences, to interpolate between", lower_bound=0)
 
     def act(config: ConfigDict, workdir: Path, console: Console) -> None:
         given = flags.FLAGS

@@ -39,7 +39,8 @@ def posterior_means(workdir: Path) -> tuple[str, np.ndarray, np.ndarray]:
             f"{workdir} has {run.model.latent_size} latent dimensions: the grid needs 1"
         )
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, workdir)
-    test = Split(*(array[:SENTENCES] for array in data.splits["test"]))
+    split = data.splits[run.config.evaluation.split]
+    test = Split(*(array[:SENTENCES] for array in split))
     number = len(test.lengths)
     batches = SplitBatches(test, data.buckets.widths, 50)
     key = jax.random.key(run.config.training.seed)

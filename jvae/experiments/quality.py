@@ -95,7 +95,7 @@ def measure(
       how: of the samples; `max_length` 0, or above it, is the corpus' longest sentence.
       number: of samples; 0 for as many as there are training sentences.
       reconstruction: strategy of the reconstructions, and of the sentences along a way.
-      pairs: of test sentences, between which ways are measured; 0 for none.
+      pairs: of sentences, between which ways are measured; 0 for none.
       seed: of all draws.
       say: what happens.
       real: directory of the language model of the training text; by default in the run's. Runs
@@ -133,6 +133,7 @@ def measure(
         "empty": number - len(samples),
         "compared": len(rows),
         "seed": seed,
+        "split": run.config.evaluation.split,
         "decoding": how._asdict(),
         **perplexities(run, data.corpus, samples, real, key=key, say=say),
     }
@@ -308,7 +309,11 @@ def print_table(console: Console, title: str, results: dict[str, Any]) -> None:
     some = min(SELF_BLEU_SENTENCES, results["compared"])
     rows = [
         ("forward PPL", "forward_ppl", "a language model of the training text reads them"),
-        ("reverse PPL", "reverse_ppl", "a language model of them reads the test text"),
+        (
+            "reverse PPL",
+            "reverse_ppl",
+            f"a language model of them reads {results['split']} text",
+        ),
         (f"self-BLEU-{SELF_BLEU_ORDER}", "self_bleu", f"of {some} sentences; 100 if all are equal"),
         (
             "distinct-1",

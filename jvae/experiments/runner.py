@@ -37,13 +37,14 @@ from jvae.experiments.setup import (
     encode_corpus,
     fingerprint,
     initial_state,
+    is_finished,
     load_data_corpus,
     make_tokenizer,
     open_run,
     refuse_difference,
     save_config,
 )
-from jvae.experiments.starting import start_from
+from jvae.experiments.starting import load_start, start_from
 from jvae.training import checkpoint
 from jvae.training.logs import MetricsLog, Progress, write_atomically
 from jvae.training.loop import train
@@ -123,6 +124,8 @@ def _run(
     for note in data.notes:
         say(f"data  {note}")
 
+    if not is_finished(own, config):  # of fewer epochs, or of another split
+        (own / RESULTS).unlink(missing_ok=True)
     write_atomically(own / TOKENIZER, tokenizer.to_json())
     save_config(own, config)
     write_atomically(own / "environment.json", json.dumps(environment(), indent=2) + "\n")
@@ -144,9 +147,12 @@ def _run(
 
     model = make_model(config, tokenizer.vocab_size)
     lengths = data.splits["train"].lengths
+    # The other run first: of it only the parameters are kept beside the whole fresh state.
+    start = load_start(config, vocabulary) if options.start_from and stored is None else None
     state = initial_state(config, model, lengths)
-    if options.start_from and stored is None:
-        state = start_from(config, state, vocabulary, say)
+    if start is not None:
+        state = start_from(config, state, start, say)
+        del start
     state = parallel.place_state(state)
     parts = f" in {options.vocab_shards} parts" if options.vocab_shards > 1 else ""
     say(

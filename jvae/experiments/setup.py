@@ -81,9 +81,18 @@ def load_data_corpus(config: ConfigDict) -> Corpus:
 
 def make_tokenizer(config: ConfigDict, corpus: Corpus) -> Tokenizer:
     """A tokenizer of the training split, or that of the run whose parameters this one takes."""
-    if config.training.start_from:
-        return load_tokenizer(Path(config.training.start_from))
     data = config.data
+    if folder := config.training.start_from:
+        try:
+            tokenizer = load_tokenizer(Path(folder))
+        except UserError as error:
+            raise UserError(f"training.start_from = {folder!r}: {error}") from None
+        if tokenizer.kind != data.tokenizer:
+            raise UserError(
+                f"training.start_from = {folder!r}: its data.tokenizer is {tokenizer.kind!r}, not "
+                f"{data.tokenizer!r}; take its own, as its vocabulary is taken"
+            )
+        return tokenizer
     return build_tokenizer(
         data.tokenizer,
         corpus.sentences["train"],
@@ -219,11 +228,15 @@ def open_run(
     checkpoints = checkpoint.open_checkpoints(workdir)
     stored = checkpoint.load_meta(checkpoints)
     if stored is not None:
-        # A run older than a field was one with its default, as `load_config` has it.
-        fields = default_config().to_dict().items()
-        old = {group: values | stored["config"].get(group, {}) for group, values in fields}
-        refuse_difference(workdir, difference(stored["config"] | old, config.to_dict()))
+        old = with_defaults(stored["config"])
+        refuse_difference(workdir, difference(old, config.to_dict()))
     return checkpoints, stored
+
+
+def with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration: a run older than a field was one with its default."""
+    fields = default_config().to_dict().items()
+    return stored | {group: values | stored.get(group, {}) for group, values in fields}
 
 
 def fingerprint(text: str) -> str:
@@ -253,11 +266,11 @@ def read_json(path: Path) -> Any:
 def is_finished(workdir: Path, config: ConfigDict) -> bool:
     """Whether a run directory holds the results of just this configuration."""
     try:
-        stored = json.loads((workdir / CONFIG).read_text(encoding="utf-8"))
+        stored = with_defaults(json.loads((workdir / CONFIG).read_text(encoding="utf-8")))
         asked = json.loads(json.dumps(config.to_dict()))
         for group, name in (field.split(".") for field in PLACE_FIELDS):
             asked[group][name] = stored[group][name]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     return (workdir / RESULTS).exists() and stored == asked
 

@@ -13,60 +13,117 @@ import jax
 from ml_collections import ConfigDict
 
 from jvae.errors import UserError
-from jvae.experiments.setup import fingerprint, load_run
+from jvae.experiments.counts import has_counts
+from jvae.experiments.setup import TrainedRun, fingerprint, load_run
+from jvae.remedies.bag_of_words import NAME as BAG_OF_WORDS
 from jvae.training.state import TrainState
 from jvae.types import Params
 
-NEEDED = ("encoder", "decoder")  # the rest, priors and heads, may differ from the other run's
+# Of `model`, what gives parameters their meaning without showing in their shapes.
+SAME = (
+    "encoder",
+    "decoder",
+    "posterior",
+    "heads",
+    "norm",
+    "positions",
+    "pooling",
+    "cnn_size",
+    "attention",
+    "skip",
+)
 
 
-def start_from(
-    config: ConfigDict, state: TrainState, vocabulary: str, say: Callable[[str], None]
-) -> TrainState:
-    """A fresh state with the parameters of the best epoch of `config.training.start_from`.
+def load_start(config: ConfigDict, vocabulary: str) -> TrainedRun:
+    """The run that `config.training.start_from` names.
 
     Args:
-      config: of this run.
-      state: before the first step; of its parameters those stay that the other run lacks, or
-        has in other shapes.
-      vocabulary: `fingerprint` of this run's tokenizer.
-      say: prints a line.
+      config: of the run that starts from it.
+      vocabulary: `fingerprint` of that run's tokenizer.
 
     Raises:
-      UserError: there is no such run, or its vocabulary, encoder or decoder is another.
+      UserError: there is no such run, or its vocabulary or network is another.
     """
     folder = config.training.start_from
-    other = load_run(Path(folder))
+    try:
+        other = load_run(Path(folder))
+    except UserError as error:
+        raise UserError(f"training.start_from = {folder!r}: {error}") from None
     if fingerprint(other.tokenizer.to_json()) != vocabulary:
         raise UserError(
             f"training.start_from = {folder!r}: its vocabulary is not that of this run; leave "
             "the other tokenizer out, as a run takes that of the run it starts from"
         )
-    params, fresh = {}, []
-    for part, own in state.params.items():
-        differing = _difference(other.params.get(part), own)
-        if differing is None:
-            params[part] = other.params[part]
-        elif part in NEEDED:
+    for name in SAME:
+        theirs, ours = other.config.model[name], config.model[name]
+        if theirs != ours:
             raise UserError(
-                f"training.start_from = {folder!r}: its {part} has {differing}; take the other "
-                "run's model.* fields"
+                f"training.start_from = {folder!r}: its model.{name} is {theirs!r}, and this "
+                f"run's {ours!r}; take its own"
             )
-        else:
-            params[part] = own
-            fresh.append(part)
-    afresh = f"; {' and '.join(fresh)} afresh" if fresh else ""
-    say(f"start  from the parameters of {folder}, epoch {other.epoch}{afresh}")
+    return other
+
+
+def start_from(
+    config: ConfigDict, state: TrainState, other: TrainedRun, say: Callable[[str], None]
+) -> TrainState:
+    """A fresh state with the parameters of another run's best epoch.
+
+    The prior and the bag-of-words head, which are no part of the network, start afresh where the
+    other run's have other shapes.
+
+    Args:
+      config: of this run.
+      state: before the first step.
+      other: from `load_start`.
+      say: prints a line.
+
+    Raises:
+      UserError: an array of encoder or decoder has another shape.
+    """
+    text, head = _without_head(state.params["decoder"])
+    other_text, other_head = _without_head(other.params["decoder"])
+    parts = {
+        "encoder": (state.params["encoder"], other.params["encoder"]),
+        "decoder": (text, other_text),
+        "prior": (state.params["prior"], other.params["prior"]),
+        BAG_OF_WORDS: (head, other_head),
+    }
+    taken, afresh = {}, []
+    for part, (ours, theirs) in parts.items():
+        differing = _difference(theirs, ours)
+        if part in ("encoder", "decoder") and differing is not None:
+            raise UserError(
+                f"training.start_from = {config.training.start_from!r}: its {part} has "
+                f"{differing}; take the other run's model.* fields"
+            )
+        # p(n) of a prior of sets is counted in this run's own sentences.
+        keep = differing is not None or (part == "prior" and has_counts(config))
+        taken[part] = ours if keep else theirs
+        if keep and jax.tree.leaves(ours):
+            afresh.append(part)
+    decoder = taken["decoder"]
+    if head:
+        decoder = {"text": decoder, BAG_OF_WORDS: taken[BAG_OF_WORDS]}
+    added = f"; {' and '.join(afresh)} afresh" if afresh else ""
+    say(f"start  from the parameters of {other.workdir}, epoch {other.epoch}{added}")
+    params = {"encoder": taken["encoder"], "decoder": decoder, "prior": taken["prior"]}
     return state._replace(params=params)
 
 
-def _difference(theirs: Params | None, ours: Params) -> str | None:
+def _without_head(decoder: Params) -> tuple[Params, Params]:
+    """A decoder's own parameters, and those of its bag-of-words head, if any."""
+    if BAG_OF_WORDS in decoder:
+        return decoder["text"], decoder[BAG_OF_WORDS]
+    return decoder, {}
+
+
+def _difference(theirs: Params, ours: Params) -> str | None:
     """The first array in which two trees of parameters differ, in words, or None."""
 
     def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-        leaves = jax.tree.leaves_with_path(tree or {})
         name = partial(jax.tree_util.keystr, simple=True, separator="/")
-        return {name(path): leaf.shape for path, leaf in leaves}
+        return {name(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
 
     old, new = shapes(theirs), shapes(ours)
     for name in [*new, *old]:

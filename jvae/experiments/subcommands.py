@@ -159,7 +159,7 @@ def quality(arguments: argparse.Namespace) -> None:
     from jvae.experiments.report import save_results
     from jvae.experiments.setup import encode_corpus, load_data_corpus
 
-    run, how = _load(arguments), _how(arguments)
+    run, how = _of_split(_load(arguments), arguments.split), _how(arguments)
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, run.workdir)
     console = Console()
     results = measure(
@@ -183,11 +183,19 @@ def prune(arguments: argparse.Namespace) -> None:
     from jvae.experiments.setup import encode_corpus, load_data_corpus
     from jvae.experiments.use import Decoding
 
-    run = _load(arguments)
+    run = _of_split(_load(arguments), arguments.split)
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, run.workdir)
     points = curve(run, data, arguments.thresholds, Decoding(), key=_key(arguments))
     _print_all(lines(points))
-    save_results(run.workdir, {"points": points}, PRUNING)
+    results = {"split": run.config.evaluation.split, "points": points}
+    save_results(run.workdir, results, PRUNING)
+
+
+def _of_split(run: Any, split: str) -> Any:
+    """The run as if it had been evaluated on `split`."""
+    with run.config.unlocked():
+        run.config.evaluation.split = split
+    return run
 
 
 def sample(arguments: argparse.Namespace) -> None:

@@ -79,7 +79,8 @@ def likeliest(logits: Array, *, allow_unk: bool) -> Array:
     # Of the likeliest four one is allowed, as fewer are forbidden; they lie in four blocks at most.
     # Sorted, so that of equal logits the first stays the first.
     best = jnp.sort(jax.lax.top_k(jnp.max(blocks, axis=-1), len(SPECIALS))[1], axis=-1)
-    numbers = (best[:, :, None] * width + jnp.arange(width)).reshape(len(logits), -1)
+    within = jnp.arange(width, dtype=jnp.int32)
+    numbers = (best[:, :, None] * width + within).reshape(len(logits), -1)
     values = jnp.take_along_axis(blocks, best[:, :, None], axis=1).reshape(len(logits), -1)
     forbidden = (numbers == PAD) | (numbers == BOS) | ((numbers == UNK) & (not allow_unk))
     first = jnp.argmax(jnp.where(forbidden, -jnp.inf, values), axis=-1)

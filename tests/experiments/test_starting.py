@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 
 from jvae.errors import UserError
+from jvae.experiments import compare, runner
 from jvae.experiments.building import make_model
 from jvae.experiments.checks import check
 from jvae.experiments.methods import configure, replaced
 from jvae.experiments.pretraining import pretraining_config
-from jvae.experiments.setup import fingerprint, initial_state, load_run, make_tokenizer
-from jvae.experiments.starting import start_from
+from jvae.experiments.setup import (
+    fingerprint,
+    initial_state,
+    is_finished,
+    load_run,
+    make_tokenizer,
+)
+from jvae.experiments.starting import load_start, start_from
 from jvae.training.logs import read_metrics
 from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
 
@@ -31,52 +38,76 @@ def same(first, second) -> bool:
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
-def started(finished, **overrides):
-    """The state of a run that starts from `finished`, the same afresh, and what was said."""
-    overrides = {"training__start_from": str(finished.workdir)} | overrides
-    config = tiny_config(finished.train, **overrides)
+def started(source, train, **overrides):
+    """The state of a run that starts from another, the same afresh, and what was said."""
+    config = tiny_config(train, **{"training__start_from": str(source)} | overrides)
     check(config)
-    other = load_run(finished.workdir)
+    other = load_run(source)
+    start = load_start(config, fingerprint(other.tokenizer.to_json()))
     fresh = initial_state(config, make_model(config, other.tokenizer.vocab_size))
     said: list[str] = []
-    state = start_from(config, fresh, fingerprint(other.tokenizer.to_json()), said.append)
-    return state, fresh, said
+    return start_from(config, fresh, start, said.append), fresh, said
 
 
 def test_only_the_parameters_are_taken_and_a_new_prior_starts_afresh(finished):
-    other = load_run(finished.workdir)
-    state, fresh, said = started(finished, **IWAE)
+    source, train, other = finished.workdir, finished.train, load_run(finished.workdir)
+    state, fresh, said = started(source, train, **IWAE)
     assert same(state.params, other.params) and not same(state.params, fresh.params)
     assert same(state._replace(params=()), fresh._replace(params=()))
-    assert said == [f"start  from the parameters of {finished.workdir}, epoch {other.epoch}"]
+    assert said == [f"start  from the parameters of {source}, epoch {other.epoch}"]
 
-    state, fresh, said = started(finished, model__prior="mixture", model__prior_components=3)
+    state, fresh, said = started(source, train, model__prior="mixture", model__prior_components=3)
     for part, params in state.params.items():
         assert same(params, (fresh if part == "prior" else other).params[part]), part
     assert jax.tree.leaves(state.params["prior"]) and said[0].endswith("; prior afresh")
+
+
+def test_a_bag_of_words_head_comes_and_goes(finished, tmp_path):
+    train, other = finished.train, load_run(finished.workdir)
+    fields = IWAE | {"objective__bound": "elbo", "objective__gradient": "plain"}
+    fields |= {"objective__num_samples": 1, "objective__bow_weight": 1.0}
+    state, fresh, said = started(finished.workdir, train, **fields)
+    assert said[0].endswith("; bag_of_words afresh")
+    assert same(state.params["decoder"]["text"], other.params["decoder"])
+    head = state.params["decoder"]["bag_of_words"]
+    assert jax.tree.leaves(head) and same(head, fresh.params["decoder"]["bag_of_words"])
+    # And from such a run, with the head and without.
+    with training_only():
+        start = {"training__start_from": str(finished.workdir), "training__epochs": 1}
+        run_tiny(tiny_config(train, **fields | start), tmp_path / "run")
+    with_head = load_run(tmp_path / "run").params["decoder"]
+    state, _, said = started(tmp_path / "run", train, **fields)
+    assert same(state.params["decoder"], with_head) and "afresh" not in said[0]
+    state, _, said = started(tmp_path / "run", train)
+    assert same(state.params["decoder"], with_head["text"]) and "afresh" not in said[0]
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         ({"model__hidden_size": 9}, r"its .*coder has .* of \(.*8.*\), and this run's \(.*9.*\)"),
-        ({"model__decoder": "transformer"}, "its decoder has no .*take the other run's model"),
+        ({"model__decoder": "transformer"}, "its model.decoder is 'lstm', and this run's 'transf"),
+        ({"model__skip": True}, "its model.skip is False, and this run's True; take its own"),
     ],
 )
-def test_other_sizes_are_refused(finished, overrides, message):
+def test_another_network_is_refused(finished, overrides, message):
     with pytest.raises(UserError, match=message):
-        started(finished, **overrides)
+        started(finished.workdir, finished.train, **overrides)
 
 
 def test_a_start_that_is_not_there_or_of_other_words_is_refused(finished, tmp_path):
     nowhere = tiny_config(finished.train, training__start_from=str(tmp_path / "nowhere"))
-    assert "is not a run directory" in refused(nowhere, tmp_path / "run")
+    message = refused(nowhere, tmp_path / "run")
+    assert "training.start_from = " in message and "is not a run directory" in message
     both = tiny_config(finished.train, training__start_from="runs/a", training__pretrain_epochs=2)
     with pytest.raises(UserError, match="training.start_from = 'runs/a' needs training.pretrain"):
         check(both)
     config = tiny_config(finished.train, training__start_from=str(finished.workdir))
     with pytest.raises(UserError, match="its vocabulary is not that of this run"):
-        start_from(config, started(finished)[1], "another", print)
+        load_start(config, "another")
+    config.data.tokenizer = "chars"
+    with pytest.raises(UserError, match="its data.tokenizer is 'words', not 'chars'"):
+        make_tokenizer(config, None)
 
 
 def test_the_vocabulary_is_that_of_the_start_whatever_the_text(finished, tmp_path):
@@ -106,6 +137,11 @@ def test_a_run_starts_there_and_goes_on_without_it(finished, tmp_path):
 def test_methods_and_first_phases_start_from_nowhere_unless_asked_to(finished):
     config = tiny_config(finished.train, training__start_from="runs/a")
     assert configure(config, "vae", 0).training.start_from == ""
+    text = compare.shared_text(configure(config, "lm", 0))()  # of its own words, too
+    assert (
+        text.tokenizer.vocab_size
+        == make_tokenizer(tiny_config(finished.train), text.corpus).vocab_size
+    )
     assert "training.start_from" in replaced(config)
     assert configure(config, "vae", 0, ["training.start_from"]).training.start_from == "runs/a"
     assert pretraining_config(config).training.start_from == ""
@@ -117,7 +153,12 @@ def test_the_split_of_evaluation_is_a_matter_of_each_call(finished, jvae, one_de
     config = finished.config.copy_and_resolve_references()
     config.evaluation.split = "valid"
     before = json.loads((run / "results.json").read_text())
+    with pytest.MonkeyPatch.context() as patch:  # killed before it is evaluated
+        patch.setattr(runner, "evaluate_run", lambda *arguments: {})
+        run_tiny(config, run)
+    assert not is_finished(run, config) and not (run / "results.json").exists()
     results, shown = run_tiny(config, run)  # nothing is trained again
+    assert is_finished(run, config)
     assert "resumed at step" in shown
     saved = json.loads((run / "results.json").read_text())
     assert (before["split"], saved["split"], results["split"]) == ("test", "valid", "valid")
@@ -129,3 +170,8 @@ def test_the_split_of_evaluation_is_a_matter_of_each_call(finished, jvae, one_de
     assert json.loads((run / "results.json").read_text())["split"] == "valid"
     again = json.loads((run / "results-test.json").read_text())
     assert again["iw_nll"] == pytest.approx(before["iw_nll"], rel=1e-6)
+    # A run of before there was such a field was one of the test split.
+    older = json.loads((run / "config.json").read_text())
+    del older["evaluation"]["split"]
+    (run / "config.json").write_text(json.dumps(older))
+    assert not is_finished(run, config) and is_finished(run, finished.config)
