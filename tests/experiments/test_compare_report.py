@@ -151,6 +151,11 @@ def test_the_report_says_what_its_errors_and_pictures_are_of(tmp_path, monkeypat
             assert (other in said, other in page) == (other == caption, other == caption)
         assert (compare_report.OF_FIRST in page) == (len(runs) > 2)
     assert levels == [{"ae": 4.0}, {"ae": 3.0}, {"ae": 4.0}]
+    chosen = [outcome("vae", 0), outcome("bn", 0)]
+    assert not any("Of the split" in text for text in write(chosen, tmp_path))
+    for run in chosen:
+        run["results"]["split"] = "valid"
+    assert all("Of the split valid." in text for text in write(chosen, tmp_path))
 
 
 def test_what_a_posterior_does_not_define_is_shown_as_absent(tmp_path):
