@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jvae.errors import UserError
-from jvae.generation.decoding import Generated, check_max_length, forbid
+from jvae.generation.decoding import Generated, allowed_top_k, check_max_length
 from jvae.types import BOS, EOS, PAD, Array, Params
 from jvae.vae import Decoder
 
@@ -71,11 +71,14 @@ def beam_search(
 
     def extend(beam: _Beam) -> _Beam:
         carry, logits = advance(beam.carry, beam.token)
-        gain = jax.nn.log_softmax(logits[:, 0].astype(jnp.float32))
-        total = beam.log_prob[:, None] + forbid(gain, allow_unk=allow_unk)
+        logits = logits[:, 0].astype(jnp.float32)
+        # Of one hypothesis no more continuations can be kept than of all together.
+        best, words = allowed_top_k(logits, beam_size, allow_unk=allow_unk)
+        gain = best - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+        total = beam.log_prob[:, None] + gain
         log_prob, flat = jax.lax.top_k(total.ravel(), beam_size)
-        parent, token = jnp.divmod(flat, total.shape[1])
-        token = token.astype(jnp.int32)
+        parent, place = jnp.divmod(flat, total.shape[1])
+        token = words[parent, place]
         tokens = beam.tokens[parent].at[:, beam.step].set(token)
 
         length = beam.step + 1

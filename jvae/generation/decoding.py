@@ -61,30 +61,48 @@ def num_rows(z: Any) -> int:
     return int(jax.tree.leaves(z)[0].shape[0])
 
 
+def top_k(values: Array, k: int) -> tuple[Array, Array]:
+    """`jax.lax.top_k` of `[.., V]`: the k largest and their numbers, `[.., k]` each.
+
+    Of equal values the lower numbers. Where V is a multiple of some 64 to 256, the maxima of blocks
+    come first: that reduction is vectorised on a CPU, a search for numbers is not.
+    """
+    size = values.shape[-1]
+    width = next((width for width in range(64, 257) if size % width == 0), size)
+    if size // width <= k:
+        return jax.lax.top_k(values, k)
+    blocks = values.reshape(*values.shape[:-1], -1, width)
+    # The k largest lie in the k blocks of the largest maxima; sorted, so that of equal values the
+    # first stays the first.
+    best = jnp.sort(jax.lax.top_k(jnp.max(blocks, axis=-1), k)[1], axis=-1)[..., None]
+    flat = (*values.shape[:-1], k * width)
+    numbers = (best * width + jnp.arange(width, dtype=jnp.int32)).reshape(flat)
+    found, places = jax.lax.top_k(jnp.take_along_axis(blocks, best, axis=-2).reshape(flat), k)
+    return found, jnp.take_along_axis(numbers, places, axis=-1)
+
+
+def allowed_top_k(logits: Array, k: int, *, allow_unk: bool) -> tuple[Array, Array]:
+    """The k largest of the tokens that sentences contain, `[.., V]` -> values and tokens.
+
+    Args:
+      logits: not yet passed to `forbid`.
+      k: how many at least; a few more come, and those that are forbidden are minus infinity.
+      allow_unk: see `forbid`.
+    """
+    # As many more as may be forbidden. To mask all logits first would cost more than the search.
+    values, tokens = top_k(logits, min(k + len(SPECIALS) - 1, logits.shape[-1]))
+    forbidden = (tokens == PAD) | (tokens == BOS) | ((tokens == UNK) & (not allow_unk))
+    return jnp.where(forbidden, -jnp.inf, values), tokens
+
+
 def likeliest(logits: Array, *, allow_unk: bool) -> Array:
     """`argmax` over the tokens that sentences contain, `[B, V]` -> `[B]` int32.
 
-    Of equal logits the lower number. Where V is a multiple of some 64 to 256, the maxima of blocks
-    come first: that reduction is vectorised on a CPU, one over pairs of value and number is not.
-
-    Args:
-      logits: or log-probabilities, not yet passed to `forbid`.
-      allow_unk: see `forbid`.
+    Of equal logits the lower number; for the arguments see `allowed_top_k`.
     """
-    size = logits.shape[-1]
-    width = next((width for width in range(64, 257) if size % width == 0), size)
-    if size // width < len(SPECIALS):
-        return jnp.argmax(forbid(logits, allow_unk=allow_unk), axis=-1).astype(jnp.int32)
-    blocks = logits.reshape(-1, size // width, width)
-    # Of the likeliest four one is allowed, as fewer are forbidden; they lie in four blocks at most.
-    # Sorted, so that of equal logits the first stays the first.
-    best = jnp.sort(jax.lax.top_k(jnp.max(blocks, axis=-1), len(SPECIALS))[1], axis=-1)
-    within = jnp.arange(width, dtype=jnp.int32)
-    numbers = (best[:, :, None] * width + within).reshape(len(logits), -1)
-    values = jnp.take_along_axis(blocks, best[:, :, None], axis=1).reshape(len(logits), -1)
-    forbidden = (numbers == PAD) | (numbers == BOS) | ((numbers == UNK) & (not allow_unk))
-    first = jnp.argmax(jnp.where(forbidden, -jnp.inf, values), axis=-1)
-    return jnp.take_along_axis(numbers, first[:, None], axis=-1)[:, 0]
+    values, tokens = allowed_top_k(logits, 1, allow_unk=allow_unk)
+    first = jnp.argmax(values, axis=-1, keepdims=True)
+    return jnp.take_along_axis(tokens, first, axis=-1)[..., 0]
 
 
 def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:

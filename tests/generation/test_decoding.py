@@ -7,7 +7,7 @@ import pytest
 
 from jvae.errors import UserError
 from jvae.generation import beam_search, greedy, sample, truncate
-from jvae.generation.decoding import likeliest
+from jvae.generation.decoding import likeliest, top_k
 from jvae.types import BOS, EOS, PAD, UNK
 from jvae.vae import Decoder
 
@@ -285,3 +285,13 @@ def test_the_likeliest_token_is_the_argmax_and_of_equal_ones_the_first(size, all
     allowed[:, [0, 1] if allow_unk else [0, 1, 3]] = -np.inf
     found = likeliest(jnp.asarray(logits), allow_unk=allow_unk)
     np.testing.assert_array_equal(found, np.argmax(allowed, axis=-1))
+
+
+@pytest.mark.parametrize("k", [1, 4, 13])
+@pytest.mark.parametrize("size", [20, 331, 400, 1024, 1600])
+def test_the_largest_by_blocks_are_those_of_jax_and_of_equal_ones_the_first(size, k):
+    values = np.random.default_rng(1).integers(-9, 9, (3, 20, size)).astype(np.float32)
+    values[0] = np.random.default_rng(2).normal(size=values[0].shape)
+    values[2, 0] = -np.inf
+    for found, expected in zip(top_k(values, k), jax.lax.top_k(values, k), strict=True):
+        np.testing.assert_array_equal(found, expected)
