@@ -27,20 +27,20 @@ COLUMNS = (
 )
 
 
-def figures(run: Path) -> dict[str, float]:
+def figures(run: Path) -> dict[str, float | None]:
     """The columns' numbers of one run."""
     results: dict[str, Any] = json.loads((run / "results.json").read_text())
     history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for name in ("mi_batch", "mi_corpus"):
         results[name] = results.get(name, {}).get("value")
-    results["elbo"] = -results["elbo"]
+    results["elbo"] = -results["elbo"] if "elbo" in results else None
     results["seconds_per_epoch"] = sum(record["seconds"] for record in history) / len(history)
     return {key: results.get(key) for _, key, _ in COLUMNS}
 
 
 def main(paths: list[str]) -> None:
     """Prints the table."""
-    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
+    groups: dict[str, list[dict[str, float | None]]] = defaultdict(list)
     print("| run | " + " | ".join(name for name, _, _ in COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for path in map(Path, paths):
@@ -53,7 +53,10 @@ def main(paths: list[str]) -> None:
             continue
         cells = []
         for _, key, digits in COLUMNS:
-            values = [row[key] for row in rows]
+            values = [row[key] for row in rows if row[key] is not None]
+            if len(values) < 2:  # no latent, or no bound
+                cells.append("")
+                continue
             mean, spread = statistics.mean(values), statistics.stdev(values)
             cells.append(f"{mean:.{digits}f} ± {spread:.{digits}f}")
         print(f"| **{name}**, {len(rows)} seeds | " + " | ".join(cells) + " |")

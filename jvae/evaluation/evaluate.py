@@ -281,6 +281,7 @@ def _importance(
     return {
         "iw_nll": float(nll.mean()),
         "iw_nll_se": standard_error(nll),
+        "iw_nll_each": [round(float(value), 5) for value in nll],
         "iw_samples": drawn,
         "iw_sentences": count,
         "ppl_iw": perplexity(float(nll.sum()), float(some.lengths.sum())),

@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     encode = command(
         "encode",
         subcommands.encode,
-        "posterior means and variances of a file, as .npz; of sets pooled means",
+        "posterior means and log variances of a file, as .npz; of sets pooled means",
     )
     encode.add_argument("file", type=Path, help="one sentence per line; - for standard input")
     encode.add_argument("-o", "--output", type=Path, required=True, help="FILE.npz")

@@ -5,12 +5,12 @@
 
 Each method and seed is a run of its own below the run directory, which the same command resumes
 or, once it is finished, reads; methods with the same pretraining share it. A language model (the
-same decoder without a latent) and an autoencoder of each decoder are trained too: all numbers stand
-between them. The default is the quick chitchat recipe; `--config.training.max_batches=0
---config.data.max_length=0` for the whole corpus. Own sentences have up to 50 tokens and 10,000
-words. Of a base (`--config=FILE`) data, sizes and training budget are taken, and none of its
-remedies; a field given beside it (`--config.model.word_dropout=0.3`) is every method's that does
-not set it itself.
+same decoder without a latent) and an autoencoder of each decoder are trained too: the likelihood to
+beat, and the reconstruction to approach. The default is the quick chitchat recipe;
+`--config.training.max_batches=0 --config.data.max_length=0` for the whole corpus. Own sentences
+have up to 50 tokens and 10,000 words. Of a base (`--config=FILE`) data, sizes and training budget
+are taken, and none of its remedies; a field given beside it (`--config.model.word_dropout=0.3`) is
+every method's that does not set it itself.
 """
 
 import json

@@ -16,15 +16,22 @@ from rich.table import Table
 
 from jvae import plots
 from jvae.experiments.methods import BOUNDS, bounds, method
+from jvae.experiments.outcomes import (
+    Outcome,
+    by_method,
+    mean,
+    paired,
+    verdicts,
+    with_differences,
+)
 from jvae.experiments.report import plus_minus, save_results
 from jvae.training.logs import write_atomically
 
-Outcome = dict[str, Any]
 TABLE, PAGE = "comparison.json", "report.html"
 ABSENT = "-"  # what the model does not define
 ESTIMATED = "~ before a KL: estimated, from one z of each sentence; others are in closed form."
 OVER_SEEDS = "± is the standard deviation over seeds."
-OVER_SENTENCES = "± is the standard error of IW-NLL over sentences: one seed."
+OVER_SENTENCES = "± is the standard error of IW-NLL and of its difference over sentences: one seed."
 OVER_BOTH = (
     "± is the standard deviation over seeds; where one seed alone finished, the standard error of "
     "IW-NLL over sentences."
@@ -40,12 +47,14 @@ class Column(NamedTuple):
       value: outcome -> figure, or None where the model defines none.
       digits: after the point.
       reads: what the figure should look like.
+      error: outcome -> its standard error over sentences, where it has one.
     """
 
     name: str
     value: Callable[[Outcome], float | None]
     digits: int
     reads: str
+    error: Callable[[Outcome], float | None] = lambda outcome: None
 
 
 def result(*path: str) -> Callable[[Outcome], float | None]:
@@ -77,7 +86,20 @@ def _seconds_to_best(outcome: Outcome) -> float:
 
 
 COLUMNS = (
-    Column("IW-NLL", result("iw_nll"), 2, "nats per sentence; at or below its language model's"),
+    Column(
+        "IW-NLL",
+        result("iw_nll"),
+        2,
+        "nats per sentence; at or below its language model's",
+        result("iw_nll_se"),
+    ),
+    Column(
+        "over LM",
+        result("over_floor", "value"),
+        2,
+        "IW-NLL over its language model's, sentence by sentence; at or below 0",
+        result("over_floor", "se"),
+    ),
     Column("PPL", result("ppl_iw"), 1, "of IW-NLL, per predicted token"),
     Column(
         "-ELBO",
@@ -109,32 +131,17 @@ def line(outcome: Outcome, columns: Sequence[Column] = COLUMNS[:-1]) -> str:
     return f"{head} {'  '.join(shown)}"
 
 
-def by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """The runs that succeeded, of each method that has any."""
-    groups: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        if "error" not in outcome:
-            groups.setdefault(outcome["method"], []).append(outcome)
-    return groups
-
-
 def cell(column: Column, runs: Sequence[Outcome]) -> str:
     """Mean over seeds ± standard deviation; for one seed's NLL ± standard error over sentences."""
     values = [value for run in runs if (value := column.value(run)) is not None]
     if not values:
         return ABSENT
     error = statistics.stdev(values) if len(values) > 1 else None
-    if len(values) == 1 and column.name == "IW-NLL":
-        error = runs[0]["results"]["iw_nll_se"]
+    if len(values) == 1:
+        error = next(column.error(run) for run in runs if column.value(run) is not None)
     closed = all(run["results"].get("kl_analytic", True) for run in runs)
     mark = "~" if column.name == "KL" and not closed else ""
     return mark + plus_minus(statistics.mean(values), error, column.digits)
-
-
-def verdicts(runs: Sequence[Outcome]) -> str:
-    """The verdict on z, of each seed if they differ."""
-    labels = [run["results"].get("verdict", {}).get("label", "") for run in runs]
-    return labels[0] if len(set(labels)) == 1 else ", ".join(labels)
 
 
 def rows(outcomes: Sequence[Outcome], columns: Sequence[Column] = COLUMNS) -> list[list[str]]:
@@ -183,28 +190,29 @@ def recommendation(outcomes: Sequence[Outcome]) -> str:
         )
     used = {name: runs for name, runs in judged.items() if verdicts(runs) == "used"}
     if not used:
-        best = max(judged, key=lambda name: _mean(judged[name], "kl"))
+        best = max(judged, key=lambda name: mean(judged[name], "kl"))
         return (
             f"No method made z used with every seed. {best} comes closest, with a KL of "
-            f"{_mean(judged[best], 'kl'):.2f} nats: train longer, or try other methods."
+            f"{mean(judged[best], 'kl'):.2f} nats: train longer, or try other methods."
         )
-    best = min(used, key=lambda name: _mean(used[name], "iw_nll"))
-    nll = _mean(used[best], "iw_nll")
+    best = min(used, key=lambda name: mean(used[name], "iw_nll"))
+    nll = mean(used[best], "iw_nll")
     words = [
         f"Take {best}: of {len(judged)} methods {len(used)} make z used with every seed, and of "
         f"these it has the lowest IW-NLL, {nll:.2f} nats per sentence at a KL of "
-        f"{_mean(used[best], 'kl'):.2f}."
+        f"{mean(used[best], 'kl'):.2f}."
     ]
-    # The same sentences are weighed by all: the error of a difference is below this. One sentence
-    # has none.
-    error = max(statistics.mean(r["results"]["iw_nll_se"] or 0.0 for r in used[best]), 1e-9)
-    near = [n for n in used if n != best and _mean(used[n], "iw_nll") - nll < 2 * 2**0.5 * error]
+    over = {name: paired(runs, used[best]) for name, runs in used.items() if name != best}
+    # One sentence has no error.
+    near = [n for n, d in over.items() if d is None or d.value < 2 * (d.se if d.se > 0 else 0)]
     if near:
         words.append(f"By IW-NLL alone it cannot be told from {', '.join(near)}.")
     floor = bounds(best)[0]
     if floor in groups:
-        more = nll - _mean(groups[floor], "iw_nll")
-        figure = f"{abs(more):.2f} nats {'more' if more > 0 else 'less'}"
+        difference = paired(used[best], groups[floor])
+        more = nll - mean(groups[floor], "iw_nll")
+        size = plus_minus(abs(more), difference.se if difference else None)
+        figure = f"{size} nats {'more' if more > 0 else 'less'}"
         words.append(f"That is {figure} than the language model's ({floor}).")
     left_out = [n for n in groups if n in failed and n not in BOUNDS]
     if left_out:
@@ -221,12 +229,9 @@ def command(outcome: Outcome) -> str:
     return shlex.join(["python", "-m", experiment, *options])
 
 
-def _mean(runs: Sequence[Outcome], key: str) -> float:
-    return statistics.mean(run["results"][key] for run in runs)
-
-
 def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
     """Prints the table and the advice, and writes them with pictures and sentences."""
+    outcomes = with_differences(outcomes)
     groups, advice = by_method(outcomes), recommendation(outcomes)
     failures = [outcome for outcome in outcomes if "error" in outcome]
     table = Table(box=box.SIMPLE)
@@ -255,7 +260,7 @@ def write(outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
         for name, runs in groups.items()
     }
     levels = {
-        name: _mean(runs, "rec") for name, runs in groups.items() if "kl" not in runs[0]["results"]
+        name: mean(runs, "rec") for name, runs in groups.items() if "kl" not in runs[0]["results"]
     }
     plots.rate_distortion(points, levels, pictures / "rate_distortion.png")
     shown = {"Rate and distortion": "rate_distortion.png", "Over training": "curves.png"}

@@ -59,7 +59,7 @@ def default_config() -> ConfigDict:
             "tokenizer": "words",  # words, chars or bpe
             "min_count": 1,  # rarer words become <unk>
             "max_size": 0,  # vocabulary size, special tokens included
-            "max_length": 0,  # words of a sentence
+            "max_length": 0,  # tokens of a sentence, without </s>
             "too_long": "truncate",  # or drop
             "max_buckets": 4,  # padded lengths, hence compiled shapes
             "stream": False,  # training sentences stay on disk, and go to the device step by step
@@ -130,7 +130,8 @@ def default_config() -> ConfigDict:
             "kl_shape": "linear",  # cyclical: or cosine, logistic
             "kl_steepness": 0.0025,  # logistic: per step
             "num_samples": 1,  # of z per sentence and update
-            "loss": "elbo",  # or free_bits, capacity; the KL schedule weighs the KL term of each
+            # or free_bits, capacity, by_name; the KL schedule weighs the KL term of each
+            "loss": "elbo",
             "gaussian_weight": 1.0,  # loss "by_name", of sets: of their Gaussians' KL, in nats;
             "dirichlet_weight": 1.0,  # of their weights' KL; the schedule multiplies both
             "dirichlet_schedule": "",  # the latter's own, or ""; but for its epochs and delay

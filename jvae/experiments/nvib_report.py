@@ -8,15 +8,8 @@ from rich.console import Console
 
 from jvae import plots
 from jvae.experiments import compare_report
-from jvae.experiments.compare_report import (
-    Column,
-    Outcome,
-    by_method,
-    captions,
-    result,
-    rows,
-    seconds,
-)
+from jvae.experiments.compare_report import Column, captions, result, rows, seconds
+from jvae.experiments.outcomes import Outcome, by_method
 from jvae.experiments.report import save_results
 from jvae.training.logs import write_atomically
 
@@ -49,7 +42,7 @@ COLUMNS = (
     Column("rec", result("rec"), 2, "nats per sentence"),
     Column("KL", result("kl"), 1, "nats per sentence, of the length too"),
     Column("ELBO", result("elbo"), 1, "nats per sentence, at weight 1"),
-    Column("IW-NLL", result("iw_nll"), 1, "nats per sentence, an upper bound"),
+    Column("IW-NLL", result("iw_nll"), 1, "nats per sentence, an upper bound", result("iw_nll_se")),
     Column("F-PPL", result("quality", "forward_ppl", "model"), 1, "of samples, under real text's"),
     Column("R-PPL", result("quality", "reverse_ppl", "model"), 1, "of real text, under samples'"),
     Column("self-BLEU", result("quality", "self_bleu", "model"), 1, "of samples; 100: all equal"),

@@ -155,14 +155,13 @@ def print_examples(console: Console, examples: dict[str, Any]) -> None:
 
 
 def draw(
-    workdir: Path,
+    folder: Path,
     history: list[dict[str, Any]],
     results: dict[str, Any],
     terms: PosteriorTerms,
     labels: Sequence[str] | None,
 ) -> list[Path]:
-    """The pictures of a run directory; the map of the means is coloured by `labels`, if any."""
-    folder = workdir / "plots"
+    """The pictures in a folder; the map of the means is coloured by `labels`, if any."""
     folder.mkdir(exist_ok=True)
     paths = []
     if history:

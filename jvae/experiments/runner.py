@@ -266,11 +266,11 @@ def evaluate_run(
     title = f"{data.corpus.name} {split}, {results['sentences']:,} sentences, epoch {trained.epoch}"
     report.print_table(console, title, results)
     report.print_examples(console, results["examples"])
-    name = RESULTS if split == options.split else f"results-{split}.json"
-    report.save_results(trained.workdir, results, name)
+    other = "" if split == options.split else f"-{split}"
+    report.save_results(trained.workdir, results, f"results{other}.json")
     labels = data.corpus.labels
     kept = [labels[split][row] for row in rows] if labels else None
-    report.draw(trained.workdir, history, results, terms, kept)
+    report.draw(trained.workdir / f"plots{other}", history, results, terms, kept)
     return results
 
 

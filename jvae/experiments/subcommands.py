@@ -228,7 +228,7 @@ def interpolate(arguments: argparse.Namespace) -> None:
 
 
 def encode(arguments: argparse.Namespace) -> None:
-    """Writes posterior means and variances of a file's sentences; of sets one mean each."""
+    """Writes posterior means and log variances of a file's sentences; of sets one mean each."""
     import numpy as np
 
     from jvae.experiments import use

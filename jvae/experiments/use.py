@@ -158,7 +158,7 @@ def sample_prior(run: TrainedRun, number: int, how: Decoding, *, key: Key) -> li
 
 
 def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Code:
-    """Posterior means and variances of each sentence, in their order.
+    """Posterior means and log variances of each sentence, in their order.
 
     Raises:
       UserError: there is no latent, or no sentence.

@@ -49,7 +49,10 @@ class ELBOTerms:
 
     @property
     def elbo(self) -> Array:
-        """`[B]`, `log_likelihood - total_kl`: weight 1, whatever training uses."""
+        """`[B]`, `log_likelihood - total_kl`: weight 1, whatever training uses.
+
+        Of an autoencoder, whose point masses have no KL, it is the log-likelihood and no bound.
+        """
         return self.log_likelihood - self.total_kl
 
 

@@ -225,16 +225,17 @@ def test_every_seed_is_checked_before_anything_is_trained(train, tmp_path):
 
 def test_the_recommendation_takes_the_best_likelihood_among_methods_that_use_z():
     outcomes = [
-        outcome("lm", iw_nll=29.5, label=""),
+        outcome("lm", iw_nll=29.5, label="", iw_nll_each=[29.3, 29.7, 29.1, 29.9]),
         outcome("vae", iw_nll=29.6, kl=0.0, label="collapsed"),
-        outcome("anneal", iw_nll=30.2),
-        outcome("aggressive", iw_nll=30.0),
-        outcome("beta", iw_nll=33.0),
+        outcome("anneal", iw_nll=30.2, iw_nll_each=[29.2, 31.2, 31.2, 29.2]),
+        outcome("aggressive", iw_nll=30.0, iw_nll_each=[29.0, 31.0, 29.0, 31.0]),
+        outcome("beta", iw_nll=31.0, iw_nll_each=[30.0, 32.1, 29.9, 32.0]),
     ]
     advice = compare_report.recommendation(outcomes)
     assert advice.startswith("Take aggressive: of 4 methods 3 make z used")
+    # Of beta's sentences each costs a nat more: less than the spread of either's, and yet certain.
     assert "cannot be told from anneal." in advice
-    assert "0.50 nats more than the language model's" in advice
+    assert "0.50 ± 0.41 nats more than the language model's" in advice
     assert "runs/aggressive/seed-0/config.json" in advice
 
     # One seed that fails to use z is enough to pass over a method.

@@ -160,6 +160,7 @@ def test_the_report_says_what_its_errors_and_pictures_are_of(tmp_path, monkeypat
 
 def test_what_a_posterior_does_not_define_is_shown_as_absent(tmp_path):
     vae = outcome("vae", mi_corpus={"value": 1.5}, ppl_iw=9.0, mmd={"value": 0.1})
+    vae["results"]["over_floor"] = {"value": 0.3, "se": 0.1}
     flow = outcome("iaf", iw_nll=20.0, kl_analytic=False, ppl_iw=5.0)
     del flow["results"]["verdict"]
     cells = [
@@ -168,7 +169,7 @@ def test_what_a_posterior_does_not_define_is_shown_as_absent(tmp_path):
     assert [(row["MI"], row["z"]) for row in cells] == [("1.50", "used"), ("-", "-")]
     assert "-" not in {cells[0][name] for name in names()}
     shown, page = write([vae, flow], tmp_path)
-    assert "Take vae: of 1 methods" in shown and page.count("<td>-</td>") == 3  # MI, MMD^2, z
+    assert "Take vae: of 1 methods" in shown and page.count("<td>-</td>") == 4  # over LM, MI, ..
 
 
 def names():
