@@ -144,7 +144,7 @@ def compare(
             outcome = train_or_read(config, name, METHODS[name].about, workdir, console, text_of)
             if "error" not in outcome:
                 judge = workdir / LANGUAGE_MODEL
-                measure = partial(_measured, outcome, judge, number, pairs, text_of)
+                measure = partial(_measured, outcome, judge, base, number, pairs, text_of)
                 outcome |= attempt(measure, "measuring its sentences: ")
             outcomes.append(outcome)
             console.print(nvib_report.line(outcome), highlight=False, soft_wrap=True)
@@ -157,6 +157,7 @@ def compare(
 def _measured(
     outcome: dict[str, Any],
     language_model: Path,
+    base: ConfigDict,
     number: int,
     pairs: int,
     text_of: Callable[[], Text],
@@ -186,6 +187,7 @@ def _measured(
                 seed=run.config.training.seed,
                 say=partial(print, file=shown, flush=True),
                 real=language_model,
+                judges=base,  # one for all, however long a method trains
             )
         save_results(folder, found | {"asked": asked}, quality.QUALITY)
     # As it is read the next time, where a figure that is not finite is none.

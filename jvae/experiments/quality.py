@@ -86,6 +86,7 @@ def measure(
     seed: int,
     say: Callable[[str], None],
     real: Path | None = None,
+    judges: ConfigDict | None = None,
 ) -> dict[str, Any]:
     """All numbers about a run's samples, reconstructions and ways, beside those of real text.
 
@@ -100,6 +101,7 @@ def measure(
       say: what happens.
       real: directory of the language model of the training text; by default in the run's. Runs
         of one corpus and language model may share it.
+      judges: whose sizes and length of training the language models have; by default the run's.
 
     Returns:
       A JSON-ready dictionary: for each number "model" and, where it has one, "real".
@@ -135,7 +137,7 @@ def measure(
         "seed": seed,
         "split": run.config.evaluation.split,
         "decoding": how._asdict(),
-        **perplexities(run, data.corpus, samples, real, key=key, say=say),
+        **perplexities(run, data.corpus, samples, real, judges or run.config, key=key, say=say),
     }
     both = {"model": samples[: len(rows)], "real": text}
     results["self_bleu"] = {
@@ -220,19 +222,21 @@ def perplexities(
     corpus: Corpus,
     samples: list[str],
     real: Path,
+    judges: ConfigDict,
     *,
     key: Key,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, float]]:
     """Forward and reverse perplexity of samples, per predicted token.
 
-    The language model of the training text is in the directory `real`, or is trained there.
+    The language model of the training text is in the directory `real`, or is trained there; for
+    `judges` see `measure`.
     "real" is the test text's under the model of the training text: what the samples' would be if
     they were real.
 
     Sources: Zhao et al. 2018 (ARAE), Cifka et al. 2018.
     """
-    config = language_model_config(run.config)
+    config = language_model_config(judges)
     judge = _language_model(run, config, real, corpus, "the training text", say)
     # Other samples are another folder: none is resumed with another's sentences.
     name = fingerprint("\n".join(samples))

@@ -2,6 +2,7 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from jvae import plots
 from jvae.errors import UserError
-from jvae.experiments import nvib, nvib_comparison, nvib_report
+from jvae.experiments import nvib, nvib_comparison, nvib_report, quality, setup
 from jvae.experiments.checks import check
 from jvae.experiments.nvib_comparison import METHODS, configure
 
@@ -164,3 +165,20 @@ def test_unknown_methods_are_refused_before_anything_is_trained(tmp_path):
             several, ["vt"], [0], tmp_path / "runs", Console(), number=5, pairs=1
         )
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_same_language_model_judges_methods_of_any_length(tmp_path, monkeypatch):
+    base, judges = nvib_comparison.get_config(), []
+    run = SimpleNamespace(config=nvib_comparison.configure(base, "nvib_prune", 0), tokenizer=None)
+    monkeypatch.setattr(setup, "load_run", lambda folder: run)
+    monkeypatch.setattr(setup, "encode_corpus", lambda *rest: None)
+
+    def measure(*_, **options):
+        judges.append(options["judges"])
+        return {}
+
+    monkeypatch.setattr(quality, "measure", measure)
+    done = {"folder": str(tmp_path), "results": {"best_epoch": 1, "split": "test"}}
+    text = SimpleNamespace(corpus=None)
+    nvib_comparison._measured(done, tmp_path / "judge", base, 2, 1, lambda: text)
+    assert run.config.training.epochs > base.training.epochs == judges[0].training.epochs

@@ -41,7 +41,7 @@ def corpus(run):
 def perplexities(run, corpus, samples):
     real = run.workdir / quality.FOLDER / "real"
     key = jax.random.key(0)
-    return quality.perplexities(run, corpus, samples, real, key=key, say=lambda _: None)
+    return quality.perplexities(run, corpus, samples, real, run.config, key=key, say=lambda _: None)
 
 
 def measure(workdir: Path, capsys, *options: str) -> tuple[dict, str]:
