@@ -213,7 +213,8 @@ def recommendation(outcomes: Sequence[Outcome]) -> str:
         more = nll - mean(groups[floor], "iw_nll")
         size = plus_minus(abs(more), difference.se if difference else None)
         figure = f"{size} nats {'more' if more > 0 else 'less'}"
-        words.append(f"That is {figure} than the language model's ({floor}).")
+        by_sentence = ", sentence by sentence" if difference else ""
+        words.append(f"That is {figure} than the language model's ({floor}){by_sentence}.")
     left_out = [n for n in groups if n in failed and n not in BOUNDS]
     if left_out:
         words.append(f"Left out, as not every seed finished: {', '.join(left_out)}.")
