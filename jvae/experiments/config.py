@@ -217,3 +217,9 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
             if before != after and f"{group}.{field}" not in FREE_FIELDS:
                 return f"{group}.{field} was {before!r} and is now {after!r}"
     return None
+
+
+def with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration: a run older than a field was one with its default."""
+    fields = default_config().to_dict().items()
+    return stored | {group: values | stored.get(group, {}) for group, values in fields}

@@ -26,7 +26,7 @@ from jvae.errors import UserError
 from jvae.experiments.building import make_model, make_optimisers
 from jvae.experiments.checks import check
 from jvae.experiments.checks_sets import check_longest
-from jvae.experiments.config import PLACE_FIELDS, default_config, difference
+from jvae.experiments.config import PLACE_FIELDS, default_config, difference, with_defaults
 from jvae.experiments.counts import COUNTS, first_counts, has_counts, with_counts
 from jvae.experiments.objective import make_adversary, make_rate_control
 from jvae.objectives import init
@@ -107,8 +107,6 @@ def load_tokenizer(workdir: Path) -> Tokenizer:
     Raises:
       UserError: it is missing or damaged.
     """
-    if not workdir.is_dir():
-        raise UserError(f"{workdir} is not a run directory: train first, with --workdir={workdir}")
     if not (workdir / TOKENIZER).exists():
         raise UserError(f"{workdir / TOKENIZER} is missing: train again")
     return Tokenizer.load(workdir / TOKENIZER)
@@ -153,9 +151,8 @@ def encode_corpus(
 
 def example_batch() -> Batch:
     """The smallest batch, for the shapes of parameters."""
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    ones = jnp.ones(1, jnp.int32)
-    return Batch(tokens, ones, jnp.zeros(1, jnp.int32), jnp.ones(1))
+    tokens, one = jnp.zeros((1, 2), jnp.int32), jnp.ones(1, jnp.int32)
+    return Batch(tokens, one, jnp.zeros(1, jnp.int32), jnp.ones(1))
 
 
 def initial_state(config: ConfigDict, model: VAE, lengths: np.ndarray | None = None) -> TrainState:
@@ -231,12 +228,6 @@ def open_run(
         old = with_defaults(stored["config"])
         refuse_difference(workdir, difference(old, config.to_dict()))
     return checkpoints, stored
-
-
-def with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration: a run older than a field was one with its default."""
-    fields = default_config().to_dict().items()
-    return stored | {group: values | stored.get(group, {}) for group, values in fields}
 
 
 def fingerprint(text: str) -> str:

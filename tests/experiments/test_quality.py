@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jvae.errors import UserError
-from jvae.experiments import quality, use
+from jvae.experiments import judges, quality, use
 from jvae.experiments.cli import main
 from jvae.experiments.setup import (
     CONFIG,
@@ -39,9 +39,9 @@ def corpus(run):
 
 
 def perplexities(run, corpus, samples):
-    real = run.workdir / quality.FOLDER / "real"
+    real = run.workdir / judges.FOLDER / "real"
     key = jax.random.key(0)
-    return quality.perplexities(run, corpus, samples, real, run.config, key=key, say=lambda _: None)
+    return judges.perplexities(run, corpus, samples, real, run.config, key=key, say=lambda _: None)
 
 
 def measure(workdir: Path, capsys, *options: str) -> tuple[dict, str]:
@@ -62,15 +62,15 @@ def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, corpus, collapse
     assert found["reverse_ppl"]["real"] == found["forward_ppl"]["real"]
     assert found["reverse_ppl"]["model"] > 1.2 * found["reverse_ppl"]["real"]
     # The same again trains nothing.
-    monkeypatch.setattr(quality, "train", None)
+    monkeypatch.setattr(judges, "train", None)
     assert perplexities(run, corpus, samples) == found
 
 
 def test_samples_are_read_as_evaluation_reads_the_test_text(run, corpus, collapsed):
-    folder = run.workdir / quality.FOLDER / "real"
+    folder = run.workdir / judges.FOLDER / "real"
     model = load_run(folder)
     assert model.tokenizer == run.tokenizer
-    read = quality.read_perplexity(model, list(corpus.sentences["test"]), key=jax.random.key(1))
+    read = judges.read_perplexity(model, list(corpus.sentences["test"]), key=jax.random.key(1))
     assert read == pytest.approx(json.loads((folder / RESULTS).read_text())["ppl_iw"], rel=1e-5)
 
 

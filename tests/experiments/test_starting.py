@@ -98,7 +98,7 @@ def test_another_network_is_refused(finished, overrides, message):
 def test_a_start_that_is_not_there_or_of_other_words_is_refused(finished, tmp_path):
     nowhere = tiny_config(finished.train, training__start_from=str(tmp_path / "nowhere"))
     message = refused(nowhere, tmp_path / "run")
-    assert "training.start_from = " in message and "is not a run directory" in message
+    assert "training.start_from = " in message and "tokenizer.json is missing" in message
     both = tiny_config(finished.train, training__start_from="runs/a", training__pretrain_epochs=2)
     with pytest.raises(UserError, match="training.start_from = 'runs/a' needs training.pretrain"):
         check(both)
