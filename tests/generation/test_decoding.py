@@ -292,6 +292,10 @@ def test_the_likeliest_token_is_the_argmax_and_of_equal_ones_the_first(size, all
 def test_the_largest_by_blocks_are_those_of_jax_and_of_equal_ones_the_first(size, k):
     values = np.random.default_rng(1).integers(-9, 9, (3, 20, size)).astype(np.float32)
     values[0] = np.random.default_rng(2).normal(size=values[0].shape)
+    # Ties across blocks whose maxima differ.
+    rng, places = np.random.default_rng(3), np.arange(20)[:, None]
+    values[1] = -1000.0 - np.arange(size)
+    values[1, places, rng.integers(0, size, (20, 16))] = rng.integers(0, 6, (20, 16))
     values[2, 0] = -np.inf
     for found, expected in zip(top_k(values, k), jax.lax.top_k(values, k), strict=True):
         np.testing.assert_array_equal(found, expected)
