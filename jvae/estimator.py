@@ -100,7 +100,7 @@ class TextVAE(TransformerMixin, BaseEstimator):
         trained, z = self._fitted(), np.asarray(X, np.float32)
         if trained.config.model.posterior in OF_TOKENS:
             raise UserError(f"{trained.workdir} decodes sets of vectors, not one for a sentence")
-        size = trained.model.latent_size
+        size = trained.config.model.latent_size
         if z.ndim != 2 or z.shape[1] != size:
             raise UserError(f"latent vectors of shape {list(z.shape)}: this run has [N, {size}]")
         return use.decode(trained, z, use.Decoding(), key=jax.random.key(0))

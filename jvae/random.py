@@ -36,7 +36,10 @@ class Stream(enum.IntEnum):
     REFINEMENT = 18
     NVIB_LAYER = 19
     ADVERSARY = 20
-    MEASURE = 21
+    # 21 was used by runs of the past.
+    CONDITIONER = 22
+    ESTIMATOR = 23
+    OBJECTIVE = 24
 
 
 def stream(key: Key, name: Stream, step: Array | int = 0) -> Key:

@@ -1,20 +1,20 @@
-"""Padded length buckets and the order in which an epoch visits them."""
+"""Padded buckets and the order in which an epoch visits them."""
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from jvae.types import PAD, Array, Batch
+from jvae.batch import Batch, resized
+from jvae.data.split import Split
 
 
 class Buckets(NamedTuple):
-    """Few shapes for all sentences.
+    """Few shapes for all examples.
 
     Attributes:
-      widths: predicted tokens that each bucket holds, ascending.
+      widths: of each bucket, ascending.
       waste: share of the padded batch that is padding.
     """
 
@@ -23,9 +23,7 @@ class Buckets(NamedTuple):
 
     def __str__(self) -> str:
         widths = ", ".join(map(str, self.widths))
-        return (
-            f"{len(self.widths)} length buckets (up to {widths} tokens), {self.waste:.1%} padding"
-        )
+        return f"{len(self.widths)} buckets (up to {widths} wide), {self.waste:.1%} padding"
 
 
 class Plan(NamedTuple):
@@ -33,8 +31,8 @@ class Plan(NamedTuple):
 
     Attributes:
       bucket: `[M]` int32, which width.
-      index: `[M, B]` int32, sentence numbers; a filling row repeats the batch's first sentence.
-      weight: `[M, B]` float32, 0 for filling rows.
+      index: `[M, B]` int32, numbers of examples; a padding row repeats one of the batch.
+      weight: `[M, B]` float32, 0 for padding rows.
     """
 
     bucket: np.ndarray
@@ -42,17 +40,17 @@ class Plan(NamedTuple):
     weight: np.ndarray
 
 
-def choose_buckets(lengths: np.ndarray, max_buckets: int) -> Buckets:
+def choose_buckets(needed: np.ndarray, max_buckets: int) -> Buckets:
     """The at most `max_buckets` widths with the least padding, found exactly.
 
-    Dynamic programming over the distinct lengths: `cost[k][j]`, the padded tokens of all sentences
-    up to length j in k buckets, is `min_i cost[k-1][i] + count(i, j] * length_j`.
+    Dynamic programming over the distinct widths: `cost[k][j]`, the padded size of all examples
+    up to width j in k buckets, is `min_i cost[k-1][i] + count(i, j] * width_j`.
 
     Args:
-      lengths: `[N]`, predicted tokens per sentence.
-      max_buckets: each costs one compilation of each program.
+      needed: `[N]`, the width that each example needs.
+      max_buckets: each costs one compilation of each function.
     """
-    values, counts = np.unique(lengths, return_counts=True)
+    values, counts = np.unique(needed, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
     costs = np.full(len(values) + 1, np.inf)
     costs[0] = 0.0
@@ -68,20 +66,20 @@ def choose_buckets(lengths: np.ndarray, max_buckets: int) -> Buckets:
     for choice in reversed(choices):
         widths.insert(0, int(values[last]))
         last = int(choice[last]) - 1
-    real, total = float(lengths.sum()), float(costs[-1])
+    real, total = float(needed.sum()), float(costs[-1])
     return Buckets(tuple(widths), 1.0 - real / total)
 
 
-def _assign(lengths: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
-    if lengths.max() > widths[-1]:
-        raise ValueError(f"a sentence of {lengths.max()} tokens fits no bucket of {widths}")
-    return np.searchsorted(np.asarray(widths), lengths)
+def _assign(needed: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
+    if needed.max() > widths[-1]:
+        raise ValueError(f"an example of width {needed.max()} fits no bucket of {widths}")
+    return np.searchsorted(np.asarray(widths), needed)
 
 
 def _plan(
     order: np.ndarray, buckets: np.ndarray, batch_size: int, num_widths: int, num_devices: int
 ) -> Plan:
-    """Cuts each bucket's sentences, taken in `order`, into batches of `batch_size`."""
+    """Cuts each bucket's examples, taken in `order`, into batches of `batch_size`."""
     parts = []
     columns = np.arange(full_rows(batch_size, num_devices))
     buckets = buckets[order]
@@ -96,7 +94,7 @@ def _plan(
 
 
 def epoch_plan(
-    lengths: np.ndarray,
+    needed: np.ndarray,
     widths: tuple[int, ...],
     batch_size: int,
     *,
@@ -105,65 +103,48 @@ def epoch_plan(
     num_devices: int = 1,
     max_batches: int | None = None,
 ) -> Plan:
-    """One epoch: sentences shuffled within buckets, then batches shuffled, from (seed, epoch).
+    """Plans one epoch: examples shuffled within buckets, then batches shuffled, from (seed, epoch).
 
     Args:
-      lengths: `[N]`, predicted tokens per sentence.
+      needed: `[N]`, the width that each example needs.
       widths: the buckets.
-      batch_size: B; each bucket's last batch is filled up with rows of weight 0.
+      batch_size: B; each bucket's last batch is padded with rows of weight 0.
       seed: the run's seed.
       epoch: the order of an epoch depends on nothing else, so that a resumed run continues it.
-      num_devices: rows are filled up to a multiple of it.
+      num_devices: rows are padded to a multiple of it.
       max_batches: only the first so many batches of the order.
     """
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(lengths))
-    plan = _plan(order, _assign(lengths, widths), batch_size, len(widths), num_devices)
+    order = rng.permutation(len(needed))
+    plan = _plan(order, _assign(needed, widths), batch_size, len(widths), num_devices)
     chosen = rng.permutation(len(plan.bucket))[:max_batches]
     return Plan(*(field[chosen] for field in plan))
 
 
 def corpus_plan(
-    lengths: np.ndarray, widths: tuple[int, ...], batch_size: int, *, num_devices: int = 1
+    needed: np.ndarray, widths: tuple[int, ...], batch_size: int, *, num_devices: int = 1
 ) -> Plan:
-    """Every sentence once, in the corpus' own order within each bucket: for evaluation.
+    """Plans every example once, in the split's order within each bucket: for evaluation.
 
-    Batches are of at least `batch_size` sentences, in full rows of the devices: as the noise
-    belongs to sentences, more of them at once change no number.
+    Batches are of at least `batch_size` examples, in full rows of the devices: as the noise
+    belongs to examples, more of them at once change no number.
     """
-    order = np.arange(len(lengths))
+    order = np.arange(len(needed))
     batch_size = full_rows(batch_size, num_devices)
-    return _plan(order, _assign(lengths, widths), batch_size, len(widths), num_devices)
+    return _plan(order, _assign(needed, widths), batch_size, len(widths), num_devices)
 
 
 def full_rows(batch_size: int, num_devices: int) -> int:
-    """The rows of a batch, each device with equally many."""
+    """Rounds the rows of a batch up, so that each device has equally many."""
     return num_devices * math.ceil(batch_size / num_devices)
 
 
-def take_batch(tokens: Array, lengths: Array, index: Array, weight: Array, width: int) -> Batch:
-    """Gathers sentences; works inside `jit`, on the device where the corpus lies.
+def batches(split: Split, widths: tuple[int, ...], plan: Plan) -> Iterator[Batch]:
+    """Gathers the batches of a plan on the host, as NumPy arrays.
 
-    Args:
-      tokens: `[N, T_max + 1]`.
-      lengths: `[N]`.
-      index: `[B]`.
-      weight: `[B]`.
-      width: predicted tokens that the batch holds.
+    A batch is as wide as its bucket even if no example of the split is: all splits then share a
+    compiled function.
     """
-    rows = jnp.take(tokens[:, : width + 1], index, axis=0)
-    return Batch(rows, jnp.take(lengths, index), index, weight)
-
-
-def batches(
-    tokens: Any, lengths: np.ndarray, widths: tuple[int, ...], plan: Plan
-) -> Iterator[Batch]:
-    """The batches of a plan, gathered on the host, as NumPy arrays; `tokens` as in `Split`.
-
-    As wide as their bucket even if no sentence of the split is: all splits share a program.
-    """
-    missing = max(0, widths[-1] + 1 - tokens.shape[1])
     for bucket, index, weight in zip(*plan, strict=True):
-        rows = np.pad(tokens[index], ((0, 0), (0, missing)), constant_values=PAD)
-        fields: Any = (rows[:, : widths[bucket] + 1], lengths[index], index, weight)
-        yield Batch(*fields)
+        x, condition = split.take(index)
+        yield Batch(resized(x, widths[bucket]), condition, index, weight)

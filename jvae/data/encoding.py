@@ -7,26 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jvae.batch import EOS, UNK, Tokens
+from jvae.data.split import Split
 from jvae.data.store import StoredTokens, pad
 from jvae.data.tokenizers import Tokenizer
 from jvae.errors import UserError
-from jvae.types import EOS, UNK
 
 TOO_LONG = ("truncate", "drop")
 _BLOCK = 10_000  # sentences held as Python lists at a time
-
-
-class Split(NamedTuple):
-    """Encoded sentences; N sentences, T predicted tokens of the longest.
-
-    Attributes:
-      tokens: `[N, T + 1]` int32, `<s> w_1 .. w_n </s> <pad> ..`; an array, or `StoredTokens`, of
-        which `tokens[index]` is one.
-      lengths: `[N]` int32, predicted tokens: the words and `</s>`.
-    """
-
-    tokens: Any
-    lengths: np.ndarray
 
 
 class EncodingReport(NamedTuple):
@@ -125,7 +113,7 @@ def encode_split(
     else:
         stored.seal(lengths)
         tokens = stored
-    return Split(tokens, lengths), report, kept_rows
+    return Split(Tokens(tokens, lengths), lengths), report, kept_rows
 
 
 def _kept(sizes: np.ndarray, max_length: int | None, too_long: str) -> np.ndarray:

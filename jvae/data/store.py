@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jvae.batch import BOS, PAD
 from jvae.errors import UserError
-from jvae.types import BOS, PAD
 
 
 def pad(flat: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:

@@ -1,57 +1,49 @@
-"""Rows of an epoch's plan with their sentences, read ahead of their use by `grain`."""
+"""Examples of an epoch's plan, read ahead of their use by `grain`."""
 
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jvae.data.batching import Plan
-from jvae.data.encoding import Split
+from jvae.data.split import Split
 
 # Two threads keep a step ahead of the device; more would take the cores from it.
 THREADS, AHEAD = 2, 8
 
 
-class Rows(NamedTuple):
-    """R rows of a plan, of B sentences each.
+class Part(NamedTuple):
+    """R rows of a plan, of B examples each.
 
     Attributes:
-      tokens: `[R * B, T + 1]` int32.
-      lengths: `[R * B]` int32.
-      numbers: `[R * B]` int32, the sentences' numbers in their split.
-      bucket: `[R]` int32.
-      index: `[R, B]` int32, into `tokens`.
-      weight: `[R, B]` float32.
+      x: observations, leading axis `R * B`.
+      condition: likewise, or None.
+      numbers: `[R * B]` int32, the examples' numbers in their split.
+      plan: of these rows, its `index` into `x`.
     """
 
-    tokens: np.ndarray
-    lengths: np.ndarray
+    x: Any
+    condition: Any
     numbers: np.ndarray
-    bucket: np.ndarray
-    index: np.ndarray  # type: ignore[assignment]  # not tuple.index
-    weight: np.ndarray
+    plan: Plan
 
 
-def read_rows(split: Split, plan: Plan, rows: np.ndarray, capacity: int) -> Rows:
-    """The rows `rows` `[r]` of a plan, filled up with zeros to R = `capacity`."""
-    numbers = plan.index[rows].ravel()
-    size = plan.index.shape[1]
+def read_part(split: Split, plan: Plan, rows: np.ndarray, capacity: int) -> Part:
+    """Reads the rows `rows` `[r]` of a plan, padded with zeros to R = `capacity`."""
+    numbers, size = plan.index[rows].ravel(), plan.index.shape[1]
 
-    def fill(field: np.ndarray, length: int) -> np.ndarray:
-        return np.pad(field, [(0, length - len(field))] + [(0, 0)] * (field.ndim - 1))
+    def pad(leaf: np.ndarray, length: int) -> np.ndarray:
+        return np.pad(leaf, [(0, length - len(leaf))] + [(0, 0)] * (leaf.ndim - 1))
 
-    return Rows(
-        fill(split.tokens[numbers], capacity * size),
-        fill(split.lengths[numbers], capacity * size),
-        fill(numbers, capacity * size),
-        fill(plan.bucket[rows], capacity),
-        np.arange(capacity * size, dtype=np.int32).reshape(capacity, size),
-        fill(plan.weight[rows], capacity),
-    )
+    x, condition = jax.tree.map(lambda leaf: pad(leaf, capacity * size), split.take(numbers))
+    index = np.arange(capacity * size, dtype=np.int32).reshape(capacity, size)
+    own_plan = Plan(pad(plan.bucket[rows], capacity), index, pad(plan.weight[rows], capacity))
+    return Part(x, condition, pad(numbers, capacity * size), own_plan)
 
 
 def ahead(load: Callable[[int], Any], first: int, last: int) -> Generator[Any, None, None]:
-    """`load(first), .., load(last - 1)` in order, each computed before it is asked for.
+    """Yields `load(first), .., load(last - 1)`, each computed before it is asked for.
 
     Close the generator to end the threads.
     """

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import tokenizers as hf
 
+from jvae.batch import BOS, EOS, PAD, SPECIALS, UNK
 from jvae.errors import UserError
-from jvae.types import BOS, EOS, PAD, SPECIALS, UNK
 
 BPE_SIZE = 8192  # entries of a BPE vocabulary, if the caller does not say
 

@@ -7,7 +7,7 @@ from jvae.decoders.cnn import cnn_decoder as cnn_decoder
 from jvae.decoders.lstm import LSTMDecoder as LSTMDecoder
 from jvae.decoders.lstm import lstm_decoder as lstm_decoder
 from jvae.decoders.transformer import transformer_decoder as transformer_decoder
-from jvae.vae import Decoder
+from jvae.model import Decoder
 
 DECODERS: dict[str, Callable[..., Decoder]] = {
     "lstm": lstm_decoder,

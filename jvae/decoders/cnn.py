@@ -1,7 +1,10 @@
 """The dilated convolution decoder of Yang et al. (2017)."""
 
+from typing import Any
+
 from flax import linen as nn
 
+from jvae.batch import Batch
 from jvae.layers import (
     ResidualBlock,
     dense_product,
@@ -11,9 +14,9 @@ from jvae.layers import (
     symmetric_uniform,
     word_dropout,
 )
+from jvae.model import Decoder, decoder_from_module
 from jvae.random import Stream, stream
-from jvae.types import Array, Batch, DType, Key
-from jvae.vae import Decoder, decoder_from_module
+from jvae.types import Array, DType, Key
 
 # Dilations of the blocks. With filters of three taps, a prediction sees the last 15, 63, 125 and
 # 509 tokens.
@@ -86,9 +89,11 @@ class CNNDecoder(nn.Module):
         ]
         self.output_kernel = self.param("output_kernel", init, (self.hidden_size, self.vocab_size))
 
-    def log_prob(self, z: Array, batch: Batch, *, key: Key, train: bool) -> Array:
+    def log_prob(
+        self, z: Array, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> Array:
         """`log p(x | z)`, summed over the words and `</s>`: `[B]`, nats per sentence."""
-        tokens = batch.inputs
+        tokens = batch.x.inputs
         if train:
             words_key = stream(key, Stream.WORD_DROPOUT)
             tokens = word_dropout(tokens, self.word_dropout, key=words_key, index=batch.index)
@@ -99,10 +104,10 @@ class CNNDecoder(nn.Module):
         # Padding needs no mask: it comes after every real token, and nothing looks ahead.
         _, hidden = self._extend(self._from_latent(z), embedded)
         if not train:
-            return streamed_log_prob(hidden, self.output_kernel, batch)
+            return streamed_log_prob(hidden, self.output_kernel, batch.x)
         out_key = stream(key, Stream.OUTPUT_DROPOUT)
         hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
-        return sentence_log_prob(hidden, self.output_kernel, batch, self.dtype)
+        return sentence_log_prob(hidden, self.output_kernel, batch.x, self.dtype)
 
     def _extend(self, carry: Carry, embedded: Array) -> tuple[Carry, Array]:
         """T more tokens, `[B, T, E]` -> `[B, T, H]`."""
@@ -116,9 +121,9 @@ class CNNDecoder(nn.Module):
             extended.append(past)
         return (tuple(extended), from_latent), hidden
 
-    def start(self, z: Array, max_length: int) -> Carry:
+    def start(self, z: Array, context: Any, max_length: int) -> Carry:
         """The state before the first token, of one size for any `max_length`."""
-        del max_length
+        del context, max_length
         return self._from_latent(z)
 
     def _from_latent(self, z: Array) -> Carry:

@@ -1,11 +1,12 @@
 """The LSTM decoder of He et al. (2019)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jvae.batch import Batch, Tokens
 from jvae.layers import (
     LSTM,
     LSTMCarry,
@@ -16,9 +17,9 @@ from jvae.layers import (
     symmetric_uniform,
     word_dropout,
 )
+from jvae.model import Decoder, decoder_from_module
 from jvae.random import Stream, stream
-from jvae.types import Array, Batch, DType, Key
-from jvae.vae import Decoder, decoder_from_module
+from jvae.types import Array, DType, Key
 
 
 class FromLatent(NamedTuple):
@@ -87,10 +88,12 @@ class LSTMDecoder(nn.Module):
             self.latent_to_output = nn.Dense(self.hidden_size, use_bias=False, kernel_init=init)
         self.output_kernel = self.param("output_kernel", init, (self.hidden_size, self.vocab_size))
 
-    def log_prob(self, z: Array, batch: Batch, *, key: Key, train: bool) -> Array:
+    def log_prob(
+        self, z: Array, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> Array:
         """`log p(x | z)`, summed over the words and `</s>`: `[B]`, nats per sentence."""
         carry, from_latent = self._from_latent(z)
-        tokens = batch.inputs
+        tokens = batch.x.inputs
         if train:
             words_key = stream(key, Stream.WORD_DROPOUT)
             tokens = word_dropout(tokens, self.word_dropout, key=words_key, index=batch.index)
@@ -100,16 +103,16 @@ class LSTMDecoder(nn.Module):
             embedded = dropout(embedded, self.dropout_in, key=in_key, index=batch.index)
         projected = self.lstm.project(embedded)
         if not train:
-            return self._streamed_log_prob(carry, projected, from_latent, batch)
+            return self._streamed_log_prob(carry, projected, from_latent, batch.x)
         hidden = self.lstm.outputs(carry, projected + from_latent.gates[:, None])
         out_key = stream(key, Stream.OUTPUT_DROPOUT)
         hidden = dropout(hidden, self.dropout_out, key=out_key, index=batch.index)
         if from_latent.output is not None:
             hidden += from_latent.output[:, None]
-        return sentence_log_prob(hidden, self.output_kernel, batch, self.dtype)
+        return sentence_log_prob(hidden, self.output_kernel, batch.x, self.dtype)
 
     def _streamed_log_prob(
-        self, carry: LSTMCarry, projected: Array, from_latent: FromLatent, batch: Batch
+        self, carry: LSTMCarry, projected: Array, from_latent: FromLatent, x: Tokens
     ) -> Array:
         """The same without a `[B, T, V]` array, for evaluation with many samples.
 
@@ -125,13 +128,13 @@ class LSTMDecoder(nn.Module):
             log_prob = next_token_log_prob(seen @ output_kernel, target)
             return (carry, total + jnp.where(real, log_prob, 0)), None
 
-        inputs = (jnp.swapaxes(projected, 0, 1), batch.targets.T, batch.mask.T)
+        inputs = (jnp.swapaxes(projected, 0, 1), x.targets.T, x.mask.T)
         (_, total), _ = jax.lax.scan(body, (carry, jnp.zeros_like(carry.cell[:, 0])), inputs)
         return total
 
-    def start(self, z: Array, max_length: int) -> Carry:
+    def start(self, z: Array, context: Any, max_length: int) -> Carry:
         """What z sets before the first token; the state has one size for any `max_length`."""
-        del max_length
+        del context, max_length
         return self._from_latent(z)
 
     def _from_latent(self, z: Array) -> Carry:

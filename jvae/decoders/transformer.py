@@ -4,10 +4,11 @@ from typing import Any
 
 from flax import linen as nn
 
+from jvae.batch import Batch
 from jvae.layers import Carry, Transformer, sentence_log_prob, streamed_log_prob, word_dropout
+from jvae.model import Decoder, decoder_from_module
 from jvae.random import Stream, stream
-from jvae.types import Array, Batch, DType, Key
-from jvae.vae import Decoder, decoder_from_module
+from jvae.types import Array, DType, Key
 
 
 class TransformerDecoder(nn.Module):
@@ -73,9 +74,11 @@ class TransformerDecoder(nn.Module):
         shape = (self.hidden_size, self.vocab_size)
         self.output_kernel = self.param("output_kernel", nn.initializers.lecun_normal(), shape)
 
-    def log_prob(self, z: Any, batch: Batch, *, key: Key, train: bool) -> Array:
+    def log_prob(
+        self, z: Any, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> Array:
         """`log p(x | z)`, summed over the words and `</s>`: `[B]`, nats per sentence."""
-        tokens, noise = batch.inputs, (key, batch.index) if train else None
+        tokens, noise = batch.x.inputs, (key, batch.index) if train else None
         if train:
             words_key = stream(key, Stream.WORD_DROPOUT)
             tokens = word_dropout(tokens, self.word_dropout, key=words_key, index=batch.index)
@@ -84,10 +87,10 @@ class TransformerDecoder(nn.Module):
         if self.skip:
             hidden += self.latent_to_output(z)[:, None]
         if not train:
-            return streamed_log_prob(hidden, self.output_kernel, batch)
-        return sentence_log_prob(hidden, self.output_kernel, batch, self.dtype)
+            return streamed_log_prob(hidden, self.output_kernel, batch.x)
+        return sentence_log_prob(hidden, self.output_kernel, batch.x, self.dtype)
 
-    def start(self, z: Any, max_length: int) -> tuple[Carry, Array | None]:
+    def start(self, z: Any, context: Any, max_length: int) -> tuple[Carry, Array | None]:
         """Empty caches with what each block is told of z, and what the output layer is.
 
         Raises:

@@ -7,7 +7,7 @@ from jvae.encoders.lstm import lstm_encoder as lstm_encoder
 from jvae.encoders.none import no_encoder as no_encoder
 from jvae.encoders.transformer import POOLINGS as POOLINGS
 from jvae.encoders.transformer import transformer_encoder as transformer_encoder
-from jvae.vae import Encoder
+from jvae.model import Encoder
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "lstm": lstm_encoder,

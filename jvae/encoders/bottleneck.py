@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jvae.distributions.sets import VectorSet
 from jvae.layers import DenoisingAttention
 from jvae.layers.transformer import Noise
 from jvae.posteriors.nvib import NVIB, NVIBHead
 from jvae.priors.dirichlet_process import mixture_kl
 from jvae.random import Stream, example_keys, stream
-from jvae.sets import VectorSet
 from jvae.types import Array, DType
 
 

@@ -1,12 +1,15 @@
 """The LSTM encoder of He et al. (2019)."""
 
+from typing import Any
+
 from flax import linen as nn
 
+from jvae.batch import Batch
 from jvae.distributions import Delta, Distribution
 from jvae.layers import LSTM, symmetric_uniform
+from jvae.model import Encoder, encoder_from_module
 from jvae.posteriors import DIAGONAL, Family
-from jvae.types import Array, Batch, DType, Key
-from jvae.vae import Encoder, encoder_from_module
+from jvae.types import Array, DType, Key
 
 
 class LSTMEncoder(nn.Module):
@@ -51,10 +54,10 @@ class LSTMEncoder(nn.Module):
         self.head = nn.Dense(outputs, use_bias=False, kernel_init=init)
         self.posterior = self.family.posterior  # a module's parameters become the encoder's
 
-    def __call__(self, batch: Batch, *, key: Key, train: bool) -> Distribution:
+    def __call__(self, batch: Batch, context: Any = None, *, key: Key, train: bool) -> Distribution:
         """The posterior over `[B, L]`. It draws no noise of its own: `key` is unused."""
-        del key, train
-        return self.from_embeddings(self.embedding(batch.tokens), batch.lengths + 1)
+        del context, key, train
+        return self.from_embeddings(self.embedding(batch.x.ids), batch.x.lengths + 1)
 
     def from_embeddings(self, embedded: Array, lengths: Array) -> Distribution:
         """The same, of embeddings `[B, T, E]`, the first `lengths` `[B]` of them."""

@@ -1,21 +1,25 @@
-"""No encoder: with L = 0 a VAE is a language model, and every number of it is exact."""
+"""No encoder: without a latent a VAE is a language model, and every number of it is exact."""
+
+from typing import Any
 
 import jax.numpy as jnp
 
-from jvae.distributions import DiagonalGaussian
-from jvae.types import Batch, Key, Params
-from jvae.vae import Encoder
+from jvae.batch import Batch
+from jvae.distributions import NoLatent
+from jvae.model import Encoder
+from jvae.types import Key, Params
 
 
-def no_encoder(**options) -> Encoder:
-    """A posterior over nothing: `[B, 0]`, KL 0, every importance weight `p(x)`."""
+def no_encoder(**options: Any) -> Encoder:
+    """Makes a posterior over nothing: z is `[B, 0]`, the KL 0, every importance weight `p(x)`."""
     del options
 
-    def init(key: Key, batch: Batch) -> Params:
+    def init(key: Key, batch: Batch, context: Any = None) -> Params:
         return {}
 
-    def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> DiagonalGaussian:
-        nothing = jnp.zeros((batch.tokens.shape[0], 0))
-        return DiagonalGaussian(nothing, nothing)
+    def apply(
+        params: Params, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> NoLatent:
+        return NoLatent(jnp.zeros((batch.rows, 0)))
 
     return Encoder(init, apply)

@@ -6,12 +6,13 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jvae.distributions import Delta, Distribution, Inference
+from jvae.batch import Batch
+from jvae.distributions import Delta, Distribution
 from jvae.encoders.bottleneck import NVIBSelfAttention, layer_terms
 from jvae.layers import Transformer
+from jvae.model import Encoder, Inference, encoder_from_module
 from jvae.posteriors import DIAGONAL, Family, TokenFamily
-from jvae.types import Array, Batch, DType, Key
-from jvae.vae import Encoder, encoder_from_module
+from jvae.types import Array, DType, Key
 
 
 def _mean(hidden: Array, mask: Array) -> Array:
@@ -113,24 +114,28 @@ class TransformerEncoder(nn.Module):
             self.head = nn.Dense(outputs, use_bias=False)
         self.posterior = self.family.posterior  # a module's parameters become the encoder's
 
-    def __call__(self, batch: Batch, *, key: Key, train: bool) -> Distribution | Inference:
+    def __call__(
+        self, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> Distribution | Inference:
         """The posterior over `[B, L]`, or over sets of vectors."""
-        embedded, noise = self.embedding(batch.targets), (key, batch.index) if train else None
+        del context
+        x, noise = batch.x, (key, batch.index) if train else None
+        embedded = self.embedding(x.targets)
         hidden, latents = self.transformer.through_latents(
-            embedded, self.bottlenecks, noise, mask=batch.mask
+            embedded, self.bottlenecks, noise, mask=x.mask
         )
-        q = self._posterior(hidden, batch.mask, train)
+        q = self._posterior(hidden, x.mask, train)
         if not latents:
             return q
         first = self.layers - self.nvib_layers + 1
-        figures = {
+        metrics = {
             f"vectors_layer_{number}": latent.pruned(layer.prune).kept
             for number, (layer, latent) in enumerate(
                 zip(self.bottlenecks, latents, strict=True), first
             )
         }
         terms = layer_terms(latents, delta=self.nvib_delta, prior_alpha=self.nvib_prior_alpha)
-        return Inference(q, terms, figures)
+        return Inference(q, terms, metrics)
 
     def from_embeddings(self, embedded: Array, lengths: Array) -> Distribution:
         """The same without noise, of embeddings `[B, T, E]`, the first `lengths` `[B]` of them."""

@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jvae.distributions import SURROGATE_KL, draw
+from jvae.batch import Batch
+from jvae.distributions import kl_divergence, sample_and_log_prob, surrogate_kl
+from jvae.distributions.sets import VectorSet, widened
 from jvae.layers.product import in_float32
-from jvae.objectives import importance_weights, kl_divergence
+from jvae.model import VAE
+from jvae.objectives import importance_weights
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, example_keys, stream
-from jvae.sets import VectorSet, widened
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 
 @jax.tree_util.register_dataclass
@@ -71,12 +72,13 @@ def moments(q: Any) -> tuple[Array, Array]:
 @in_float32
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
     """The posterior and one sample of it; no dropout."""
-    found = model.inference(params, batch, key=key, train=False)
-    q, figures = found.posterior, found.figures
-    z, log_q = draw(q, latent_keys(key, batch))
+    context = model.context(params, batch.condition, key=key, train=False)
+    inference = model.infer(params, batch, context, key=key, train=False)
+    q, figures = inference.posterior, inference.metrics
+    z, log_q = sample_and_log_prob(q, latent_keys(key, batch))
     one = jax.tree.map(lambda draws: draws[None], (z, log_q))
-    p, rows = model.prior.distribution(params), batch.tokens.shape[0]
-    surrogate = SURROGATE_KL.get((type(q), type(p)), lambda q, p: {})(q, p) | found.terms
+    p, rows = model.prior.apply(params, context), batch.rows
+    surrogate = (surrogate_kl(q, p) or {}) | inference.terms
     if isinstance(z, VectorSet):
         figures = figures | {"vectors": q.kept}
     kl = kl_divergence(q, p, *one)[0].reshape(rows, -1)
@@ -87,21 +89,31 @@ def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
 def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key) -> Array:
     """`-log p(x | z)` for a given `z` `[B, L]`: `[B]`, nats per sentence."""
     decoder_key = stream(key, Stream.DECODER)
-    return -model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=False)
+    context = model.context(params, batch.condition, key=key, train=False)
+    arguments = params["decoder"], z, batch, context
+    if model.decoder.joint is not None:
+        return -model.decoder.joint(*arguments, key=decoder_key, train=False)[0]
+    return -model.decoder.log_prob(*arguments, key=decoder_key, train=False)
 
 
 @in_float32
-def prior_samples(model: VAE, params: Params, index: Array, *, key: Key) -> Any:
+def prior_samples(
+    model: VAE, params: Params, index: Array, condition: Any = None, *, key: Key
+) -> Any:
     """`[B, L]`, or sets: for each sentence a z from the prior, which says nothing about it.
 
     Args:
       model: the VAE.
       params: its parameters.
-      index: `[B]`, the sentences' numbers, from which alone, and the key, their draws follow.
+      index: `[B]`, the examples' numbers, from which alone, and the key, their draws follow.
+      condition: `Batch.condition` of the same examples.
       key: of all draws.
     """
-    prior = model.prior.distribution(params)
+    context = model.context(params, condition, key=key, train=False)
+    prior = model.prior.apply(params, context)
     keys = example_keys(stream(key, Stream.PRIOR), index)
+    if context is not None:
+        return prior.sample(keys)
     of_one = jax.vmap(lambda k: prior.sample(k[None]))(keys)
     return jax.tree.map(lambda draws: draws[:, 0], of_one)
 

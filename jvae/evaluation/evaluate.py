@@ -1,15 +1,14 @@
 """All reported numbers of one split (their definitions: README, "What the numbers mean")."""
 
 import dataclasses
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jvae.data.encoding import Split
-from jvae.distributions import ANALYTIC_KL, POINTS, Delta, DiagonalGaussian
+from jvae.batch import Batch
+from jvae.distributions import closed_form_kl, has_density, is_empty, is_factorised_gaussian
 from jvae.errors import UserError
 from jvae.evaluation.corpus import PosteriorTerms, collect, other_sentences
 from jvae.evaluation.diagnostics import (
@@ -25,9 +24,9 @@ from jvae.evaluation.diagnostics import (
 from jvae.evaluation.programs import Programs, SplitBatches
 from jvae.evaluation.samples import K_CURVE, block_size, draw_until, remaining_change
 from jvae.evaluation.verdict import Figures, verdict
+from jvae.model import VAE
 from jvae.random import Stream, stream
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 
 class EvaluationSettings(NamedTuple):
@@ -55,32 +54,35 @@ class EvaluationSettings(NamedTuple):
 
 
 class Families(NamedTuple):
-    """The types of a model's distributions: they decide which numbers are defined."""
+    """What a model's distributions offer: it decides which numbers are defined.
 
-    posterior: type
-    prior: type
+    Attributes:
+      point: the posterior is a point mass; only reconstructions are defined.
+      empty: there is no latent.
+      analytic_kl: the KL is in closed form; else it is estimated from one sample an example.
+      has_mi: MI has an estimator, for diagonal Gaussians; that of a point counts as 0.
+    """
 
-    @property
-    def point(self) -> bool:
-        """The posterior is a point mass: only reconstructions are defined."""
-        return self.posterior in POINTS
-
-    @property
-    def analytic_kl(self) -> bool:
-        """The KL is in closed form; else it is estimated from one sample a sentence."""
-        return tuple(self) in ANALYTIC_KL
-
-    @property
-    def has_mi(self) -> bool:
-        """The estimators of MI take diagonal Gaussians; that of a point counts as 0."""
-        return self.posterior in (DiagonalGaussian, Delta)
+    point: bool
+    empty: bool
+    analytic_kl: bool
+    has_mi: bool
 
 
 def families(model: VAE, params: Params, batch: Batch, key: Key) -> Families:
-    """Those of a model, without computing anything."""
-    q = jax.eval_shape(partial(model.infer, key=key, train=False), params, batch)
-    p = jax.eval_shape(model.prior.distribution, params)
-    return Families(type(q), type(p))
+    """Asks a model's distributions, without computing anything."""
+    offered: list[Families] = []
+
+    def ask(params: Params, batch: Batch) -> None:
+        context = model.context(params, batch.condition, key=key, train=False)
+        q = model.infer(params, batch, context, key=key, train=False).posterior
+        p = model.prior.apply(params, context)
+        analytic = closed_form_kl(q, p) is not None
+        has_mi = is_factorised_gaussian(q) or is_empty(q)
+        offered.append(Families(not has_density(q), is_empty(q), analytic, has_mi))
+
+    jax.eval_shape(ask, params, batch)
+    return offered[0]
 
 
 def training_figures(
@@ -159,8 +161,8 @@ def evaluate(
     Raises:
       UserError: rec, KL or IW-NLL is not finite.
     """
-    lengths = split.split.lengths
-    total, tokens = len(lengths), int(lengths.sum())
+    symbols = split.split.symbols
+    total, tokens = len(symbols), int(symbols.sum())
     key = stream(key, Stream.EVALUATION)
     model = programs.model
     terms = programs.posterior(params, split, total, key)
@@ -176,7 +178,7 @@ def evaluate(
     }
 
     def of_prior(batch: Batch) -> Any:
-        return programs.draw(params, batch.index, key=key)
+        return programs.draw(params, batch.index, batch.condition, key=key)
 
     gap = np.zeros(total)
     if latent_size > 0:
@@ -215,7 +217,7 @@ def evaluate(
         "ppl_elbo": perplexity(float(-elbos.sum()), tokens),
     }
     results |= _kl_per_dim(terms)
-    results |= _importance(programs, params, split, key, settings)
+    results |= _importance(programs, params, split, key, settings, family.empty)
     if latent_size == 0:
         return results, terms
 
@@ -253,12 +255,13 @@ def _importance(
     split: SplitBatches,
     key: Key,
     settings: EvaluationSettings,
+    empty: bool,
 ) -> dict[str, Any]:
     """IW-NLL(K), its curve over K, and the perplexity, over the first sentences of the split."""
-    count = min(settings.iw_sentences or len(split.split.lengths), len(split.split.lengths))
-    some = Split(split.split.tokens, split.split.lengths[:count])  # the tokens may be on disk
+    count = min(settings.iw_sentences or len(split.split), len(split.split))
+    some = split.split.first(count)
     # Without a latent one sample is exact.
-    num_samples = settings.iw_samples if programs.model.latent_size > 0 else 1
+    num_samples = 1 if empty else settings.iw_samples
     few = dataclasses.replace(split, split=some, batch_size=settings.iw_batch_size)
     block = block_size(num_samples, settings.iw_tolerance)
     weigh = programs.importance(block, settings.iw_chunk)
@@ -284,7 +287,7 @@ def _importance(
         "iw_nll_each": [round(float(value), 5) for value in nll],
         "iw_samples": drawn,
         "iw_sentences": count,
-        "ppl_iw": perplexity(float(nll.sum()), float(some.lengths.sum())),
+        "ppl_iw": perplexity(float(nll.sum()), float(some.symbols.sum())),
         "k_curve": {
             "k": list(curve.k),
             "nll": [float(value) for value in curve.nll],

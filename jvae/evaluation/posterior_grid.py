@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from jvae.batch import Batch
 from jvae.layers.product import in_float32
+from jvae.model import VAE
 from jvae.random import Stream, stream
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 
 @in_float32
@@ -31,14 +32,15 @@ def model_posterior_mean(
     References:
       He et al. (2019), section 3.2 and figure 3: z from -20 to 20 in steps of 0.1.
     """
-    prior = model.prior.distribution(params)
+    context = model.context(params, batch.condition, key=key, train=False)
+    prior = model.prior.apply(params, context)
     decoder_key = stream(key, Stream.DECODER)
-    rows = batch.tokens.shape[0]
+    rows = batch.rows
 
     def log_joint(point: Array) -> Array:
         z = jnp.full((rows, 1), point)
         log_likelihood = model.decoder.log_prob(
-            params["decoder"], z, batch, key=decoder_key, train=False
+            params["decoder"], z, batch, context, key=decoder_key, train=False
         )
         return log_likelihood + prior.log_prob(z)
 

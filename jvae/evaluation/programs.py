@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jvae.batch import Batch
 from jvae.data.batching import batches, corpus_plan
-from jvae.data.encoding import Split
+from jvae.data.split import Split
 from jvae.evaluation.corpus import (
     Encoded,
     PosteriorTerms,
@@ -19,8 +20,8 @@ from jvae.evaluation.corpus import (
     prior_samples,
     reconstruction,
 )
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.model import VAE
+from jvae.types import Array, Key, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +36,9 @@ class SplitBatches:
     def __iter__(self) -> Iterator[Batch]:
         """The batches, as NumPy arrays."""
         plan = corpus_plan(
-            self.split.lengths, self.widths, self.batch_size, num_devices=self.num_devices
+            self.split.widths, self.widths, self.batch_size, num_devices=self.num_devices
         )
-        return batches(self.split.tokens, self.split.lengths, self.widths, plan)
+        return batches(self.split, self.widths, plan)
 
 
 class Programs(NamedTuple):

@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
+from jvae.model import VAE, Encoder, Prior
+from jvae.objectives import Objective
 from jvae.posteriors import POSTERIORS
 from jvae.priors import PRIORS
 from jvae.remedies import (
@@ -17,13 +19,11 @@ from jvae.remedies import (
     committed_rate,
     diversity,
     semi_amortised,
-    with_bag_of_words,
     with_denoising,
 )
 from jvae.training.control import ControlSettings
-from jvae.training.optimisers import OPTIMISERS
+from jvae.training.optimisers import OPTIMISERS, Optimisers
 from jvae.types import DType, Schedule
-from jvae.vae import VAE, Encoder, Prior
 
 
 def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
@@ -114,16 +114,7 @@ def make_model(config: ConfigDict, vocab_size: int, dtype: DType = None) -> VAE:
         word_dropout=options.word_dropout,
         **own.get(options.decoder, {}),
     )
-    if config.objective.bow_weight:
-        decoder = with_bag_of_words(
-            decoder, vocab_size=vocab_size, init_scale=options.init_scale, dtype=dtype
-        )
-    model = VAE(
-        encoder=encoder,
-        decoder=decoder,
-        prior=make_prior(config, encoder, latent_size),
-        latent_size=latent_size,
-    )
+    model = VAE(encoder, decoder, make_prior(config, encoder, latent_size))
     if options.refine_steps:
         model = semi_amortised(
             model,
@@ -180,7 +171,16 @@ def make_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, Schedu
     shared = _kl_schedule(
         config, options.kl_schedule, options.kl_epochs, options.kl_delay, steps_per_epoch
     )
-    schedules = {"kl_weight": shared}
+    training = config.training
+    rate = optax.constant_schedule(training.learning_rate)
+    if training.warmup_steps:
+        rate = optax.linear_schedule(0.0, training.learning_rate, training.warmup_steps)
+    schedules = {
+        "kl_weight": shared,
+        "learning_rate": rate,
+        "inner_learning_rate": optax.constant_schedule(training.inner_learning_rate),
+        "clip_norm": optax.constant_schedule(training.clip_norm),
+    }
     if options.loss == "capacity":
         schedules["capacity"] = KL_SCHEDULES["linear"](
             0.0, options.capacity_steps, options.capacity
@@ -233,18 +233,13 @@ def _kl_schedule(
     return _times(1 - options.info_alpha, schedule)
 
 
-def make_optimisers(
-    config: ConfigDict,
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """The joint optimiser, and the encoder's own for the inner loop."""
+def make_optimisers(config: ConfigDict, objective: Objective) -> Optimisers:
+    """Makes the joint optimiser, the encoder's for the inner loop, and the objective's own."""
     options = config.training
-    return (
-        OPTIMISERS[options.optimiser](
-            optax.linear_schedule(0.0, options.learning_rate, options.warmup_steps)
-            if options.warmup_steps
-            else options.learning_rate
-        ),
-        OPTIMISERS[options.inner_optimiser](options.inner_learning_rate),
+    return Optimisers(
+        OPTIMISERS[options.optimiser](),
+        OPTIMISERS[options.inner_optimiser](),
+        objective.optimisers,
     )
 
 

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from jvae.batch import Batch
 from jvae.evaluation.corpus import collect
 from jvae.evaluation.programs import Programs, SplitBatches
+from jvae.model import VAE
 from jvae.posteriors import OF_TOKENS
 from jvae.posteriors.tokens import kept_positions
-from jvae.types import Batch, Key, Params
+from jvae.types import Key, Params
 
 COUNTS = "counts.json"  # of a run directory: the best epoch, and its sentences with n vectors
 
@@ -39,16 +41,11 @@ def read_counts(programs: Programs, params: Params, split: SplitBatches, *, key:
     def kept(batch: Batch) -> Any:
         return programs.encode(params, programs.place(batch), key=key).figures["vectors"]
 
-    return np.bincount(collect(kept, split, len(split.split.lengths)).astype(np.int64))
+    return np.bincount(collect(kept, split, len(split.split)).astype(np.int64))
 
 
-def with_counts(params: Params, counts: np.ndarray) -> Params:
-    """The parameters with `p(n)` proportional to `counts[n] + 1`: no number is impossible.
-
-    Args:
-      params: of a model whose prior counts vectors.
-      counts: sentences with n vectors, n = 0, 1, ..
-    """
-    logits = params["prior"]["logits"]
-    numbers = np.pad(counts, (0, len(logits) - len(counts))) + 1.0
-    return params | {"prior": {"logits": np.log(numbers / numbers.sum()).astype(logits.dtype)}}
+def fitted_prior(model: VAE, params: Params, counts: np.ndarray) -> Params:
+    """The parameters with a prior fitted to so many sentences with 0, 1, .. vectors."""
+    prior, fit = params["prior"], model.prior.fit
+    assert fit is not None
+    return params | {"prior": fit(prior, np.pad(counts, (0, len(prior["logits"]) - len(counts))))}

@@ -98,7 +98,8 @@ def probe(
     scores = linear_probe(labelled(train, means[:size]), held_out, folds=folds, seed=seed)
     how = f"{folds}-fold cross-validation" if test is None else f"{len(means) - size:,} for test"
     kinds = len(set(train.labels or []))
-    lines = [f"{size:,} sentences, {kinds} labels, {how}; {run.model.latent_size} latent units"]
+    units = means.shape[1]
+    lines = [f"{size:,} sentences, {kinds} labels, {how}; {units} latent units"]
     lines.append(f"{'':14}{'accuracy':>16}{'macro F1':>18}")
     for name, score in scores.items():
         accuracy = f"{score.accuracy:.3f} ± {score.accuracy_se:.3f}"

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jvae.batch import SPECIALS
 from jvae.data.files import decode, parse, read_bytes
 from jvae.data.tokenizers import fixed_words
 from jvae.errors import UserError
@@ -27,7 +28,6 @@ from jvae.experiments.setup import (
 from jvae.experiments.torch_layout import Sizes, read_sizes, to_params
 from jvae.training import checkpoint
 from jvae.training.logs import write_atomically
-from jvae.types import SPECIALS
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
@@ -134,7 +134,7 @@ def import_arrays(
     corpus = load_data_corpus(config)
     model = make_model(config, tokenizer.vocab_size)
     # Their whole training counts as one epoch: the commands ask for a finished one.
-    state = initial_state(config, model)._replace(
+    state = initial_state(config, model, tokenizer.vocab_size)._replace(
         params=jax.tree.map(jnp.asarray, params), best_epoch=jnp.int32(1)
     )
     make_workdir(workdir)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jvae.batch import BOS, EOS, PAD, UNK, Batch, text_batch
 from jvae.data import Tokenizer
 from jvae.errors import UserError
 from jvae.evaluation import corpus
@@ -16,10 +17,10 @@ from jvae.experiments.memory import decoder_states
 from jvae.experiments.setup import TrainedRun
 from jvae.generation import Filled, fill_blanks
 from jvae.layers.product import in_float32
+from jvae.model import VAE
 from jvae.posteriors import OF_TOKENS
 from jvae.random import Stream, stream
-from jvae.types import BOS, EOS, PAD, UNK, Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 BLANK = "_"
 
@@ -85,7 +86,7 @@ def impute(
     rows = [_pieces(run.tokenizer, text, line) for line, text in enumerate(sentences, start=1)]
     if run.config.model.posterior in OF_TOKENS:
         _check_lengths(rows, most_tokens(run.config))
-    if run.model.latent_size == 0:  # every draw is the same, and one sample is exact
+    if run.config.model.mode == "lm":  # every draw is the same, and one sample is exact
         search = search._replace(draws=1, num_samples=1)
     # One width, hence one program, for all of them.
     width = max(len(pieces) for pieces in rows) + 1
@@ -135,7 +136,7 @@ def _impute(run: TrainedRun, pieces: list[str], width: int, search: Search, key:
         new = [row for row in np.unique(proposed, axis=0) if tuple(row) not in log_prob]
         if new:
             # The same noise for every filling, so that they differ by their words only.
-            rows = _batch(new, size)._replace(index=jnp.zeros(size, jnp.int32))
+            rows = _batch(new, size).replace(index=jnp.zeros(size, jnp.int32))
             values = np.asarray(weigh(run.params, rows, key)).tolist()
             log_prob |= dict(zip(map(tuple, new), values, strict=False))
         if not log_prob:
@@ -154,12 +155,7 @@ def _batch(rows: Sequence[np.ndarray], size: int) -> Batch:
     """`size` rows, the last repeated, each with noise of its own."""
     tokens = np.stack([*rows, *[rows[-1]] * (size - len(rows))])
     lengths = (tokens[:, 1:] != PAD).sum(axis=1)
-    return Batch(
-        jnp.asarray(tokens),
-        jnp.asarray(lengths, jnp.int32),
-        jnp.arange(size, dtype=jnp.int32),
-        jnp.ones(size),
-    )
+    return text_batch(tokens, lengths)
 
 
 @lru_cache(maxsize=8)
@@ -170,8 +166,8 @@ def _programs(
 
     def propose(params: Params, batch: Batch, blank: Array, key: Key) -> Filled:
         z = corpus.encode(model, params, batch, key=key).z
-        blank = jnp.broadcast_to(blank, batch.targets.shape)
-        return fill_blanks(model.decoder, params["decoder"], z, batch, blank, beam_size=beam_size)
+        blank = jnp.broadcast_to(blank, batch.x.targets.shape)
+        return fill_blanks(model.decoder, params["decoder"], z, batch.x, blank, beam_size=beam_size)
 
     def weigh(params: Params, batch: Batch, key: Key) -> Array:
         logs = corpus.log_weights(

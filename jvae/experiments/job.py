@@ -19,23 +19,17 @@ from jvae.experiments.building import (
     make_optimisers,
     make_schedules,
 )
-from jvae.experiments.objective import (
-    make_adversary,
-    make_loss,
-    make_rate_control,
-    make_terms,
-    make_trained_model,
-)
+from jvae.experiments.config import PRECISIONS
+from jvae.experiments.objective import make_objective
 from jvae.experiments.setup import Data
+from jvae.model import VAE
 from jvae.random import Stream, stream
-from jvae.training.feed import Feed, inner_rows, own_row, resident, streamed
 from jvae.training.loop import Job, at_row
-from jvae.training.measured import with_measured
 from jvae.training.memory import Memory, fit
 from jvae.training.parallel import Parallel
+from jvae.training.pipeline import Pipeline, inner_rows, own_row, resident, streamed
 from jvae.training.state import TrainState
-from jvae.training.steps import DeviceCorpus, StepSettings, make_step
-from jvae.vae import VAE
+from jvae.training.steps import DeviceData, StepSettings, make_step
 
 
 def make_job(
@@ -51,7 +45,7 @@ def make_job(
     train_split = data.splits["train"]
     plan = partial(
         epoch_plan,
-        train_split.lengths,
+        train_split.widths,
         data.buckets.widths,
         config.training.batch_size,
         seed=config.training.seed,
@@ -60,13 +54,14 @@ def make_job(
     )
     first_plan = plan(epoch=0)
     schedules = make_schedules(config, len(first_plan.bucket))
-    optimiser, inner_optimiser = make_optimisers(config)
-    control = make_rate_control(config)
+    vocab_size = data.vocab_size
+    dtype = PRECISIONS[config.training.precision]
+    objective = make_objective(config, model, vocab_size, dtype)
+    optimisers = make_optimisers(config, objective)
 
-    def weight_now(state: TrainState) -> Any:
-        if control is not None:
-            return control.kl_weight(state.rate_control)
-        return schedules["kl_weight"](int(state.step))
+    def describe(state: TrainState) -> dict[str, Any]:
+        scheduled = {"kl_weight": schedules["kl_weight"](int(state.step))}
+        return {"kl_weight": objective.describe(state.carried, scheduled)["kl_weight"]}
 
     # Evaluated before the step and given to it: methods that differ in schedules share a program.
     @jax.jit
@@ -78,34 +73,16 @@ def make_job(
         return {name: np.asarray(table) for name, table in tabulate(steps).items()}
 
     def build(microbatches: int) -> Any:
-        settings = StepSettings(
-            widths=data.buckets.widths,
-            clip_norm=config.training.clip_norm,
-            num_samples=config.objective.num_samples,
-            microbatches=microbatches,
-            inner=make_inner_loop(config),
-            terms=make_terms(config),
-            rate_control=control,
-            adversary=make_adversary(config),
-        )
-        step = make_step(
-            make_trained_model(config, model),
-            make_loss(config),
-            optimiser,
-            inner_optimiser,
-            settings,
-            parallel.sharding,
-        )
-        step = with_measured(step, model.encoder, settings.widths, parallel.sharding.rows)
-        return parallel.compile(step)
+        settings = StepSettings(data.buckets.widths, microbatches, make_inner_loop(config))
+        return parallel.compile(make_step(objective, optimisers, settings, parallel.sharding))
 
     key = parallel.replicate(jax.random.key(config.training.seed))
-    feed = make_feed(config, data, parallel)
+    pipeline = make_pipeline(config, data, parallel)
     if config.training.parallel == "pmap":
         step, memory, microbatches = build(1), None, 1
     else:
         rows = first_plan.index.shape[1] // parallel.row_shards
-        with closing(feed.steps(first_plan, 0, 0, False)) as steps:
+        with closing(pipeline.inputs(first_plan, 0, 0, False)) as steps:
             arguments = (state, key, *next(steps), at_row(schedules_at(np.arange(1)), 0))
         step, microbatches, memory = fit(
             lambda parts: build(parts).lower(*arguments).compile(),
@@ -119,30 +96,30 @@ def make_job(
 
     def validate(state: TrainState) -> dict[str, Any]:
         # The same noise at every epoch: epochs differ by their parameters only.
-        noise, sentences = stream(key, Stream.EVALUATION), len(valid.split.lengths)
+        noise, sentences = stream(key, Stream.EVALUATION), len(valid.split)
         # Only the estimate of MI looks at the samples.
         terms = programs.posterior(state.params, valid, sentences, noise, keep_z=has_mi)
         return training_figures(terms, config.evaluation.mi_batch_size, has_mi=has_mi)
 
     def reset_optimisers(state: TrainState) -> TrainState:
-        return state._replace(
-            opt_state=optimiser.init(state.params),
-            inner_opt_state=inner_optimiser.init(state.params["encoder"]),
-        )
+        opt_state, inner_opt_state, _ = optimisers.init(state.params)
+        return state._replace(opt_state=opt_state, inner_opt_state=inner_opt_state)
 
     job = Job(
         step=step,
         key=key,
-        feed=feed,
+        pipeline=pipeline,
         plan=lambda epoch: plan(epoch=epoch),
         place_state=parallel.place_state,
         validate=validate,
         score=partial(score, config),
         reset_optimisers=reset_optimisers,
         schedules=schedules_at,
-        kl_weight=weight_now,
+        describe=describe,
+        summary=summary,
         settings=make_control(config),
         meta=meta,
+        row="sentence",
     )
     return job, memory, microbatches
 
@@ -170,12 +147,24 @@ def score(config: ConfigDict, figures: dict[str, Any]) -> float:
     return float(figures["elbo"])
 
 
-def make_feed(config: ConfigDict, data: Data, parallel: Parallel) -> Feed:
+def summary(record: dict[str, Any]) -> str:
+    """Tells an epoch in one line."""
+    mi = f"mi {record['mi']:.2f}  " if "mi" in record else ""
+    au = f"au {record['au']}  " if "au" in record else ""
+    vectors = f"vectors {record['vectors']:.2f}  " if "vectors" in record else ""
+    return (
+        f"epoch {record['epoch']}: valid elbo {record['elbo']:.2f}  rec {record['rec']:.2f}  "
+        f"kl {record['kl']:.2f}  {mi}{au}{vectors}"
+        f"kl weight {record['kl_weight']:.2f}  {record['seconds']:.0f} s"
+    )
+
+
+def make_pipeline(config: ConfigDict, data: Data, parallel: Parallel) -> Pipeline:
     """Training sentences from the devices' memory, or from the host's disk."""
     split = data.splits["train"]
     if not config.data.stream:
-        corpus = DeviceCorpus(jnp.asarray(split.tokens), jnp.asarray(split.lengths))
-        return resident(parallel.replicate(corpus), parallel.replicate)
+        device_data = jax.tree.map(jnp.asarray, DeviceData(split.x, split.condition))
+        return resident(parallel.replicate(device_data), parallel.replicate)
     inner = make_inner_loop(config)
     if inner is None:
         return streamed(split, own_row, 1, parallel.replicate)

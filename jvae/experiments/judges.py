@@ -136,10 +136,8 @@ def read_perplexity(language_model: TrainedRun, sentences: list[str], *, key: Ke
         too_long=data.too_long,
         split="samples",
     )
-    count = len(split.lengths)
-    batches = SplitBatches(
-        split, choose_buckets(split.lengths, data.max_buckets).widths, BATCH_SIZE
-    )
+    count = len(split)
+    batches = SplitBatches(split, choose_buckets(split.widths, data.max_buckets).widths, BATCH_SIZE)
     nll = make_programs(language_model.model).reconstruction(
         language_model.params,
         lambda batch: np.zeros((len(batch.index), 0), np.float32),
@@ -147,4 +145,4 @@ def read_perplexity(language_model: TrainedRun, sentences: list[str], *, key: Ke
         count,
         key,
     )
-    return perplexity(float(nll.sum(dtype=np.float64)), float(split.lengths.sum()))
+    return perplexity(float(nll.sum(dtype=np.float64)), float(split.symbols.sum()))

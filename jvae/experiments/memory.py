@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from jvae.batch import Batch, resized
 from jvae.data.batching import full_rows
 from jvae.evaluation.corpus import samples_per_chunk
 from jvae.evaluation.evaluate import families
@@ -16,7 +17,7 @@ from jvae.evaluation.samples import block_size
 from jvae.experiments.setup import Data
 from jvae.training.memory import Memory, fit, megabytes
 from jvae.training.parallel import Parallel
-from jvae.types import Batch, Params
+from jvae.types import Params
 
 
 class InUse(NamedTuple):
@@ -105,7 +106,7 @@ def fit_evaluation(
     if families(model, params, few, key).point:
         return FittedEvaluation(config, 1, needs)
 
-    if model.latent_size == 0:
+    if families(model, params, few, key).empty:
         num_samples = 1
     block = block_size(num_samples, options.iw_tolerance)
     budget = _budget(config)
@@ -134,9 +135,10 @@ def fit_evaluation(
 
 def _blank(programs: Programs, data: Data, rows: int) -> Batch:
     """A batch of the widest sentences."""
-    tokens: Any = np.zeros((rows, data.buckets.widths[-1] + 1), np.int32)
+    first, condition = data.splits["train"].take(np.zeros(rows, np.int64))
     ones: Any = np.ones(rows, np.int32)
-    return programs.place(Batch(tokens, ones, ones - 1, ones.astype(np.float32)))
+    x = resized(first, data.buckets.widths[-1])
+    return programs.place(Batch(x, condition, ones - 1, ones.astype(np.float32)))
 
 
 def _halvings(number: int) -> list[int]:

@@ -7,24 +7,31 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jvae.errors import UserError
-from jvae.objectives import ELBOTerms, Loss, elbo, negative_elbo, negative_elbo_by_name
+from jvae.model import VAE
+from jvae.objectives import (
+    Loss,
+    Objective,
+    Terms,
+    bound_objective,
+    elbo,
+    negative_elbo,
+    negative_elbo_by_name,
+)
 from jvae.remedies import (
     RATE_CONTROLS,
-    Adversary,
     RateControl,
-    adversary,
-    aggregate_loss,
-    bag_of_words_loss,
     capacity,
     free_bits,
     iwae,
     negative_iwae,
     stick_the_landing,
+    with_adversary,
+    with_bag_of_words,
     with_mmd,
     with_mutual_information,
+    with_rate_control,
 )
-from jvae.remedies.aggregate import MMD, MUTUAL_INFORMATION
-from jvae.vae import VAE
+from jvae.types import DType
 
 # Name -> `config.objective -> Loss`.
 LOSSES: dict[str, Callable[[ConfigDict], Loss]] = {
@@ -158,33 +165,54 @@ def _mmd_weight(config: ConfigDict) -> float:
     return config.objective.info_alpha + config.objective.info_lambda - 1
 
 
-def make_loss(config: ConfigDict) -> Loss:
-    """What training minimises."""
-    options = config.objective
+def make_objective(
+    config: ConfigDict, model: VAE, vocab_size: int, dtype: DType = None
+) -> Objective:
+    """Makes what training minimises.
+
+    Args:
+      config: all of it.
+      model: as it is trained.
+      vocab_size: V.
+      dtype: of the products' factors.
+    """
+    options, latent_size = config.objective, config.model.latent_size
+    if options.gradient == "stl":
+        model = model._replace(encoder=stick_the_landing(model.encoder))
+    loss: Loss = LOSSES[options.loss](options)
+    terms_of: Terms = elbo
     if options.bound == "iwae":
-        return negative_iwae
-    loss = LOSSES[options.loss](options)
+        loss, terms_of = negative_iwae, partial(iwae, gradient=options.gradient)
+    objective = bound_objective(model, loss, terms_of=terms_of, num_samples=options.num_samples)
     if options.bow_weight:
-        loss = bag_of_words_loss(loss, options.bow_weight)
-    weights = {MMD: _mmd_weight(config), MUTUAL_INFORMATION: -options.mi_weight}
-    weights = {name: weight for name, weight in weights.items() if weight}
-    return aggregate_loss(loss, weights) if weights else loss
-
-
-def make_terms(config: ConfigDict) -> Callable[..., ELBOTerms]:
-    """What computes the terms of a training batch."""
-    if config.objective.bound == "iwae":
-        return partial(iwae, gradient=config.objective.gradient)
-    terms: Callable[..., ELBOTerms] = elbo
-    if _mmd_weight(config):
-        terms = with_mmd(terms, config.objective.mmd_kernel)
-    if config.objective.mi_weight:
-        terms = with_mutual_information(terms)
-    return terms
+        objective = with_bag_of_words(
+            objective,
+            weight=options.bow_weight,
+            vocab_size=vocab_size,
+            latent_size=latent_size,
+            init_scale=config.model.init_scale,
+            dtype=dtype,
+        )
+    if mmd_weight := _mmd_weight(config):
+        objective = with_mmd(objective, model, mmd_weight, options.mmd_kernel)
+    if options.mi_weight:
+        objective = with_mutual_information(objective, options.mi_weight)
+    if control := make_rate_control(config):
+        objective = with_rate_control(objective, control)
+    if options.adversarial_weight:
+        objective = with_adversary(
+            objective,
+            model,
+            latent_size,
+            weight=options.adversarial_weight,
+            hidden_size=options.discriminator_size,
+            learning_rate=options.discriminator_learning_rate,
+        )
+    return objective
 
 
 def make_rate_control(config: ConfigDict) -> RateControl | None:
-    """What holds the KL at a rate, or None."""
+    """Makes what holds the KL at a rate, or None."""
     options = config.objective
     arguments: dict[str, dict[str, Any]] = {
         "minimum_rate": {"learning_rate": options.rate_learning_rate},
@@ -193,23 +221,3 @@ def make_rate_control(config: ConfigDict) -> RateControl | None:
     if not options.rate_control:
         return None
     return RATE_CONTROLS[options.rate_control](options.rate, **arguments[options.rate_control])
-
-
-def make_adversary(config: ConfigDict) -> Adversary | None:
-    """What the encoder is trained against, or None."""
-    options = config.objective
-    if not options.adversarial_weight:
-        return None
-    return adversary(
-        config.model.latent_size,
-        weight=options.adversarial_weight,
-        hidden_size=options.discriminator_size,
-        learning_rate=options.discriminator_learning_rate,
-    )
-
-
-def make_trained_model(config: ConfigDict, model: VAE) -> VAE:
-    """The model as its training sees it."""
-    if config.objective.gradient == "stl":
-        return model._replace(encoder=stick_the_landing(model.encoder))
-    return model

@@ -15,7 +15,6 @@ import numpy as np
 from absl import app, flags
 
 from jvae import plots
-from jvae.data import Split
 from jvae.errors import UserError
 from jvae.evaluation.corpus import collect
 from jvae.evaluation.posterior_grid import model_posterior_mean
@@ -34,14 +33,14 @@ _OUTPUT = flags.DEFINE_string("output", "posterior_mean_space.png", "PNG file")
 def posterior_means(workdir: Path) -> tuple[str, np.ndarray, np.ndarray]:
     """A panel: the run's name, the model's posterior means and the encoder's, `[N]` each."""
     run = load_run(workdir)
-    if run.model.latent_size != 1:
+    if run.config.model.latent_size != 1:
         raise UserError(
-            f"{workdir} has {run.model.latent_size} latent dimensions: the grid needs 1"
+            f"{workdir} has {run.config.model.latent_size} latent dimensions: the grid needs 1"
         )
     data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer, workdir)
     split = data.splits[run.config.evaluation.split]
-    test = Split(*(array[:SENTENCES] for array in split))
-    number = len(test.lengths)
+    test = split.first(SENTENCES)
+    number = len(test)
     batches = SplitBatches(test, data.buckets.widths, 50)
     key = jax.random.key(run.config.training.seed)
     by_grid = jax.jit(partial(model_posterior_mean, run.model, grid=jnp.asarray(GRID), key=key))

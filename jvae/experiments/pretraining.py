@@ -124,7 +124,7 @@ def pretrain(
         write_atomically(own / TOKENIZER, tokenizer.to_json())
         save_config(own, config)
         model = make_model(config, tokenizer.vocab_size)
-        state = parallel.place_state(initial_state(config, model))
+        state = parallel.place_state(initial_state(config, model, tokenizer.vocab_size))
         tell(f"an autoencoder for at most {config.training.epochs} epochs, in {folder}")
         if stored is not None:
             state = parallel.place_state(checkpoint.restore(checkpoints, state))

@@ -57,7 +57,7 @@ def curve(
             {
                 "threshold": threshold,
                 "vectors": float(kept.mean()),
-                "share": float(kept.sum() / data.splits[split].lengths.sum()),
+                "share": float(kept.sum() / data.splits[split].symbols.sum()),
                 "bleu": bleu(back, references)[0],
                 "exact_match": exact_match(back, references),
             }

@@ -104,7 +104,7 @@ def measure(
         who: sum(len(sentence.split()) for sentence in some) / len(some)
         for who, some in both.items()
     }
-    if run.model.latent_size == 0:
+    if run.config.model.mode == "lm":
         return results
     split = run.config.evaluation.split
     sentences, kept = data.corpus.sentences[split], data.rows[split]

@@ -117,7 +117,7 @@ def example_sentences(run: TrainedRun, originals: list[str]) -> dict[str, Any]:
         "prior_greedy": sample_prior(run, number, how, key=key),
         "prior_sampled": sample_prior(run, number, how._replace(strategy="sample"), key=key),
     }
-    if run.model.latent_size == 0:
+    if run.config.model.mode == "lm":
         return examples
     examples["reconstructions"] = [
         {"sentence": before, "reconstruction": after}

@@ -24,7 +24,7 @@ from jvae.experiments import report
 from jvae.experiments.building import make_model
 from jvae.experiments.checks import check
 from jvae.experiments.config import PRECISIONS
-from jvae.experiments.counts import COUNTS, has_counts, read_counts, with_counts
+from jvae.experiments.counts import COUNTS, fitted_prior, has_counts, read_counts
 from jvae.experiments.job import make_job, split_batches
 from jvae.experiments.memory import fit_evaluation, forecast, measured
 from jvae.experiments.pretraining import FOLDER, RECORD, cost, pretrain, with_encoder
@@ -146,10 +146,10 @@ def _run(
         write_atomically(own / RECORD, json.dumps(record, indent=2) + "\n")
 
     model = make_model(config, tokenizer.vocab_size)
-    lengths = data.splits["train"].lengths
+    lengths = data.splits["train"].widths
     # The other run first: of it only the parameters are kept beside the whole fresh state.
     start = load_start(config, vocabulary) if options.start_from and stored is None else None
-    state = initial_state(config, model, lengths)
+    state = initial_state(config, model, tokenizer.vocab_size, lengths)
     if start is not None:
         state = start_from(config, state, start, say)
         del start
@@ -180,7 +180,13 @@ def _run(
     parts = f" in {microbatches} microbatches" if microbatches > 1 else ""
     needs = {f"a training step{parts}": memory, **fitted.needs}
     predicted = forecast(needs, parallel, say, saved=state)
-    progress = Progress(say, config.training.log_seconds, config.training.epochs)
+    progress = Progress(
+        say,
+        config.training.log_seconds,
+        config.training.epochs,
+        row="sentence",
+        symbol="token",
+    )
     profiler = Profiler(own / "profile", config.training.profile)
     try:
         state = train(job, state, checkpoints, log, progress, profiler, say)
@@ -197,7 +203,7 @@ def _run(
         # p(n) learns slowly, and of training, where nothing is pruned.
         sentences = split_batches(config, data, "train", parallel)
         counts = read_counts(programs, params, sentences, key=parallel.replicate(jax.random.key(0)))
-        params = with_counts(params, counts)
+        params = fitted_prior(model, params, counts)
         write_atomically(
             own / COUNTS, json.dumps({"epoch": epoch, "sentences": counts.tolist()}) + "\n"
         )

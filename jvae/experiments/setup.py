@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from jvae.batch import Batch, text_batch
 from jvae.data import (
     Corpus,
     Split,
@@ -27,14 +28,14 @@ from jvae.experiments.building import make_model, make_optimisers
 from jvae.experiments.checks import check
 from jvae.experiments.checks_sets import check_longest
 from jvae.experiments.config import PLACE_FIELDS, default_config, difference, with_defaults
-from jvae.experiments.counts import COUNTS, first_counts, has_counts, with_counts
-from jvae.experiments.objective import make_adversary, make_rate_control
+from jvae.experiments.counts import COUNTS, first_counts, fitted_prior, has_counts
+from jvae.experiments.objective import make_objective
+from jvae.model import VAE
 from jvae.objectives import init
 from jvae.training import checkpoint
 from jvae.training.logs import write_atomically
 from jvae.training.state import TrainState, create_state
-from jvae.types import Array, Batch, Params
-from jvae.vae import VAE
+from jvae.types import Array, Params
 
 CONFIG, TOKENIZER, RESULTS = "config.json", "tokenizer.json", "results.json"
 
@@ -56,6 +57,7 @@ class Data:
     rows: dict[str, np.ndarray]
     buckets: Buckets
     notes: tuple[str, ...]
+    vocab_size: int
 
 
 def load_data_corpus(config: ConfigDict) -> Corpus:
@@ -140,48 +142,45 @@ def encode_corpus(
             folder=kept if name == "train" else None,
         )
         notes.append(f"{name}: {report}")
-    buckets = choose_buckets(splits["train"].lengths, data.max_buckets)
-    longest = max(int(split.lengths.max()) for split in splits.values())
+    buckets = choose_buckets(splits["train"].widths, data.max_buckets)
+    longest = max(int(split.widths.max()) for split in splits.values())
     if longest > buckets.widths[-1]:  # a longer sentence outside the training split
         buckets = buckets._replace(widths=(*buckets.widths, longest))
     check_longest(config, longest)
     notes.append(f"{buckets}")
-    return Data(corpus, splits, rows, buckets, tuple(notes))
+    return Data(corpus, splits, rows, buckets, tuple(notes), tokenizer.vocab_size)
 
 
 def example_batch() -> Batch:
     """The smallest batch, for the shapes of parameters."""
-    tokens, one = jnp.zeros((1, 2), jnp.int32), jnp.ones(1, jnp.int32)
-    return Batch(tokens, one, jnp.zeros(1, jnp.int32), jnp.ones(1))
+    return text_batch(jnp.zeros((1, 2), jnp.int32), jnp.ones(1, jnp.int32))
 
 
-def initial_state(config: ConfigDict, model: VAE, lengths: np.ndarray | None = None) -> TrainState:
+def initial_state(
+    config: ConfigDict, model: VAE, vocab_size: int, lengths: np.ndarray | None = None
+) -> TrainState:
     """The state before the first step, from the run's seed.
 
     Args:
       config: all of it.
       model: what it describes.
+      vocab_size: V.
       lengths: `[N]`, predicted tokens of the training sentences: where the prior counts a set's
         vectors it starts with theirs, for of many numbers it would learn slowly.
     """
-    optimiser, inner_optimiser = make_optimisers(config)
-    control, adversary = make_rate_control(config), make_adversary(config)
+    objective = make_objective(config, model, vocab_size)
+    optimisers = make_optimisers(config, objective)
 
     def create(seed: Array) -> TrainState:
         key = jax.random.key(seed)
         params = init(model, example_batch(), key=key)
-        return create_state(
-            params,
-            optimiser,
-            inner_optimiser,
-            aggressive=config.training.aggressive,
-            rate_control=control.init() if control else (),
-            adversary=adversary.init(key) if adversary else (),
-        )
+        groups = objective.init(key, params)
+        return create_state(params, groups, optimisers, aggressive=config.training.aggressive)
 
     state: TrainState = jax.jit(create)(config.training.seed)  # one program, not one for each array
     if lengths is not None and has_counts(config):
-        state = state._replace(params=with_counts(state.params, first_counts(config, lengths)))
+        numbers = first_counts(config, lengths)
+        state = state._replace(params=fitted_prior(model, state.params, numbers))
     return state
 
 
@@ -335,7 +334,7 @@ def load_run(workdir: Path) -> TrainedRun:
     manager = checkpoint.open_checkpoints(workdir, read_only=True)
     if manager.latest_step() is None:
         raise UserError(f"{workdir} holds no checkpoint yet: let the training finish an epoch")
-    like = jax.eval_shape(lambda: initial_state(config, model))
+    like = jax.eval_shape(lambda: initial_state(config, model, tokenizer.vocab_size))
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
@@ -347,5 +346,5 @@ def load_run(workdir: Path) -> TrainedRun:
     if has_counts(config) and (workdir / COUNTS).exists():
         counted = read_json(workdir / COUNTS)
         if counted["epoch"] == epoch:  # else the run has gone on, and not yet ended
-            params = with_counts(params, np.array(counted["sentences"]))
+            params = fitted_prior(model, params, np.array(counted["sentences"]))
     return TrainedRun(workdir, config, tokenizer, model, params, epoch)

@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from jvae.errors import UserError
 from jvae.experiments.counts import has_counts
 from jvae.experiments.setup import TrainedRun, fingerprint, load_run
-from jvae.remedies.bag_of_words import NAME as BAG_OF_WORDS
 from jvae.training.state import TrainState
 from jvae.types import Params
 
@@ -81,14 +80,7 @@ def start_from(
     Raises:
       UserError: an array of encoder or decoder has another shape.
     """
-    text, head = _without_head(state.params["decoder"])
-    other_text, other_head = _without_head(other.params["decoder"])
-    parts = {
-        "encoder": (state.params["encoder"], other.params["encoder"]),
-        "decoder": (text, other_text),
-        "prior": (state.params["prior"], other.params["prior"]),
-        BAG_OF_WORDS: (head, other_head),
-    }
+    parts = {name: (state.params[name], other.params.get(name)) for name in state.params}
     taken, afresh = {}, []
     for part, (ours, theirs) in parts.items():
         differing = _difference(theirs, ours)
@@ -102,20 +94,9 @@ def start_from(
         taken[part] = ours if keep else theirs
         if keep and jax.tree.leaves(ours):
             afresh.append(part)
-    decoder = taken["decoder"]
-    if head:
-        decoder = {"text": decoder, BAG_OF_WORDS: taken[BAG_OF_WORDS]}
     added = f"; {' and '.join(afresh)} afresh" if afresh else ""
     say(f"start  from the parameters of {other.workdir}, epoch {other.epoch}{added}")
-    params = {"encoder": taken["encoder"], "decoder": decoder, "prior": taken["prior"]}
-    return state._replace(params=params)
-
-
-def _without_head(decoder: Params) -> tuple[Params, Params]:
-    """A decoder's own parameters, and those of its bag-of-words head, if any."""
-    if BAG_OF_WORDS in decoder:
-        return decoder["text"], decoder[BAG_OF_WORDS]
-    return decoder, {}
+    return state._replace(params=taken)
 
 
 def _difference(theirs: Params, ours: Params) -> str | None:

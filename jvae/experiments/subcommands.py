@@ -231,8 +231,8 @@ def encode(arguments: argparse.Namespace) -> None:
     """Writes posterior means and log variances of a file's sentences; of sets one mean each."""
     import numpy as np
 
+    from jvae.distributions import VectorSet
     from jvae.experiments import use
-    from jvae.sets import VectorSet
 
     run, sentences = _load(arguments), _sentences(arguments.file)
     terms = use.encode(run, sentences, key=_key(arguments))

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jvae.batch import Batch
 from jvae.data import encode_split
 from jvae.data.batching import choose_buckets
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
 from jvae.evaluation import corpus
 from jvae.evaluation.programs import SplitBatches
@@ -27,10 +29,9 @@ from jvae.generation import (
 )
 from jvae.generation.decoding import num_rows
 from jvae.layers.product import in_float32
+from jvae.model import VAE, Decoder
 from jvae.random import Stream, stream
-from jvae.sets import VectorSet
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE, Decoder
+from jvae.types import Array, Key, Params
 
 BATCH_SIZE = 64
 STEP = 8  # tokens: what sentences are encoded in is as wide as a multiple of it
@@ -118,8 +119,9 @@ class Latents(NamedTuple):
 def _encoder(model: VAE) -> Callable[..., Code]:
     def encode(params: Params, batch: Batch, *, key: Key) -> Code:
         if model.refine is not None:  # its noise reaches the mean: equal sentences stay equal
-            batch = batch._replace(index=jnp.zeros_like(batch.index))
-        q = model.infer(params, batch, key=key, train=False)
+            batch = batch.replace(index=jnp.zeros_like(batch.index))
+        context = model.context(params, batch.condition, key=key, train=False)
+        q = model.infer(params, batch, context, key=key, train=False).posterior
         return Code(*corpus.moments(q), q.mean)
 
     return jax.jit(in_float32(encode))
@@ -163,7 +165,7 @@ def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Code:
     Raises:
       UserError: there is no latent, or no sentence.
     """
-    if run.model.latent_size == 0:
+    if run.config.model.mode == "lm":
         raise UserError(f"{run.workdir} is a language model: it has no latent to encode into")
     if not sentences:
         raise UserError("no sentence was given")
@@ -175,8 +177,8 @@ def encode(run: TrainedRun, sentences: Sequence[str], *, key: Key) -> Code:
         empty = np.setdiff1d(np.arange(len(sentences)), rows)[0] + 1
         raise UserError(f"sentence {empty} is empty: give it at least one word")
     # Few shapes for all that is ever asked: each is compiled once in a process.
-    longest = max(most_tokens(run.config), split.lengths.max())
-    rounded = np.minimum(-(-split.lengths // STEP) * STEP, longest)
+    longest = max(most_tokens(run.config), split.widths.max())
+    rounded = np.minimum(-(-split.widths // STEP) * STEP, longest)
     buckets = choose_buckets(rounded, data.max_buckets)
     batches = SplitBatches(split, buckets.widths, BATCH_SIZE)
     compiled = partial(_encoder(run.model), run.params, key=key)

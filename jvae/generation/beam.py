@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jvae.batch import BOS, EOS, PAD
 from jvae.errors import UserError
-from jvae.generation.decoding import Generated, allowed_top_k, check_max_length
-from jvae.types import BOS, EOS, PAD, Array, Params
-from jvae.vae import Decoder
+from jvae.generation.decoding import Generated, allowed_top_k, check_max_length, steps_of
+from jvae.model import Decoder
+from jvae.types import Array, Params
 
 
 class _Beam(NamedTuple):
@@ -28,6 +29,7 @@ def beam_search(
     *,
     max_length: int,
     beam_size: int,
+    context: Any = None,
     length_penalty: float = 0.0,
     allow_unk: bool = True,
 ) -> Generated:
@@ -44,6 +46,7 @@ def beam_search(
       params: the decoder's parameters.
       z: `[B, L]`, or sets.
       max_length: most tokens of a sentence, `</s>` included.
+      context: of the condition, if there is one.
       beam_size: hypotheses per sentence; memory is `B * beam_size` decoder states.
       length_penalty: 0 for the plain probability, which prefers short sentences; 1 for the mean
         per token.
@@ -60,9 +63,10 @@ def beam_search(
     if length_penalty < 0:
         raise UserError(f"length_penalty is {length_penalty}: give 0 (none) or more")
 
+    steps = steps_of(decoder)
     # A decoder's carry has no prescribed layout. Mapping over hypotheses, each a batch of one,
     # gives every leaf a leading axis to select from.
-    advance = jax.vmap(lambda carry, token: decoder.step(params, carry, token[None]))
+    advance = jax.vmap(lambda carry, token: steps.step(params, carry, token[None]))
 
     def unfinished(beam: _Beam) -> Array:
         # Log-probabilities only fall, so this bounds the score of every possible continuation.
@@ -98,7 +102,8 @@ def beam_search(
         )
 
     def search(row: Any) -> Generated:
-        carry = decoder.start(params, jax.tree.map(lambda leaf: leaf[None], row), max_length)
+        z, context = jax.tree.map(lambda leaf: leaf[None], row)
+        carry = steps.start(params, z, context, max_length)
         beam = _Beam(
             step=jnp.int32(0),
             carry=jax.tree.map(lambda leaf: jnp.stack([leaf] * beam_size), carry),
@@ -113,4 +118,4 @@ def beam_search(
         )
         return jax.lax.while_loop(unfinished, extend, beam).best
 
-    return jax.vmap(search)(z)
+    return jax.vmap(search)((z, context))

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jvae.batch import BOS, SPECIALS, Tokens
 from jvae.errors import UserError
-from jvae.types import BOS, SPECIALS, Array, Batch, Params
-from jvae.vae import Decoder
+from jvae.generation.decoding import steps_of
+from jvae.model import Decoder
+from jvae.types import Array, Params
 
 
 class Filled(NamedTuple):
@@ -33,7 +35,7 @@ class _Beam(NamedTuple):
 
 
 def fill_blanks(
-    decoder: Decoder, params: Params, z: Any, batch: Batch, blank: Array, *, beam_size: int
+    decoder: Decoder, params: Params, z: Any, x: Tokens, blank: Array, *, beam_size: int
 ) -> Filled:
     """The fillings of greatest `log p(x | z)`, among sentences that agree outside the blanks.
 
@@ -46,18 +48,19 @@ def fill_blanks(
       decoder: `p(x | z)`.
       params: the decoder's parameters.
       z: `[B, L]`, or sets.
-      batch: the sentences; the tokens at blanks are not read.
+      x: the sentences; the tokens at blanks are not read.
       blank: `[B, T]` bool, by predicted token.
       beam_size: W; memory is `B * W` decoder states.
 
     Raises:
       UserError: `beam_size` below 1.
     """
-    chex.assert_shape(blank, batch.targets.shape)
+    chex.assert_shape(blank, x.targets.shape)
     if beam_size < 1:
         raise UserError(f"beam_size is {beam_size}: give at least 1 hypothesis")
+    decoding = steps_of(decoder)
     # As in `beam_search`: a leading axis of hypotheses, whatever the carry's layout.
-    advance = jax.vmap(lambda carry, token: decoder.step(params, carry, token[None]))
+    advance = jax.vmap(lambda carry, token: decoding.step(params, carry, token[None]))
 
     def extend(beam: _Beam, position: tuple[Array, Array, Array, Array]) -> tuple[_Beam, None]:
         step, known, free, real = position
@@ -83,7 +86,7 @@ def fill_blanks(
 
     def search(row: Any, known: Array, free: Array, real: Array) -> Filled:
         steps = known.shape[0]
-        carry = decoder.start(params, jax.tree.map(lambda leaf: leaf[None], row), steps)
+        carry = decoding.start(params, jax.tree.map(lambda leaf: leaf[None], row), None, steps)
         beam = _Beam(
             carry=jax.tree.map(lambda leaf: jnp.stack([leaf] * beam_size), carry),
             token=jnp.full(beam_size, BOS, jnp.int32),
@@ -94,4 +97,4 @@ def fill_blanks(
         begin = jnp.full((beam_size, 1), BOS, jnp.int32)
         return Filled(jnp.concatenate([begin, beam.tokens], axis=1), beam.log_prob)
 
-    return jax.vmap(search)(z, batch.targets, blank, batch.mask)
+    return jax.vmap(search)(z, x.targets, blank, x.mask)

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jvae.batch import BOS, EOS, PAD, SPECIALS, UNK
 from jvae.errors import UserError
 from jvae.layers import next_token_log_prob
+from jvae.model import Decoder, Steps
 from jvae.random import example_keys
-from jvae.types import BOS, EOS, PAD, SPECIALS, UNK, Array, Key, Params
-from jvae.vae import Decoder
+from jvae.types import Array, Key, Params
 
 
 class Generated(NamedTuple):
@@ -136,18 +137,19 @@ def _decode(
     decoder: Decoder,
     params: Params,
     z: Any,
+    context: Any,
     choose: Callable[[Array, Array], Array],
     max_length: int,
 ) -> Generated:
     """Decodes with `choose(logits [B, V], step) -> token [B]` until every sentence has ended."""
     check_max_length(max_length)
-    rows = num_rows(z)
+    steps, rows = steps_of(decoder), num_rows(z)
 
     def unfinished(state: _State) -> Array:
         return (state.step < max_length) & ~jnp.all(state.ended)
 
     def advance(state: _State) -> _State:
-        carry, logits = decoder.step(params, state.carry, state.token)
+        carry, logits = steps.step(params, state.carry, state.token)
         logits = logits.astype(jnp.float32)
         token = choose(logits, state.step)
         gain = next_token_log_prob(logits, token)
@@ -163,7 +165,7 @@ def _decode(
 
     state = _State(
         step=jnp.int32(0),
-        carry=decoder.start(params, z, max_length),
+        carry=steps.start(params, z, context, max_length),
         token=jnp.full(rows, BOS, jnp.int32),
         ended=jnp.zeros(rows, bool),
         tokens=jnp.full((rows, max_length), PAD, jnp.int32),
@@ -175,7 +177,13 @@ def _decode(
 
 
 def greedy(
-    decoder: Decoder, params: Params, z: Any, *, max_length: int, allow_unk: bool = True
+    decoder: Decoder,
+    params: Params,
+    z: Any,
+    *,
+    max_length: int,
+    context: Any = None,
+    allow_unk: bool = True,
 ) -> Generated:
     """Takes the likeliest token at every step, `x_t = argmax p(x_t | x_<t, z)`.
 
@@ -184,6 +192,7 @@ def greedy(
       params: the decoder's parameters.
       z: `[B, L]`, or sets.
       max_length: most tokens of a sentence, `</s>` included.
+      context: of the condition, if there is one.
       allow_unk: whether `<unk>` may be produced.
 
     Raises:
@@ -194,7 +203,7 @@ def greedy(
         del step
         return likeliest(logits, allow_unk=allow_unk)
 
-    return _decode(decoder, params, z, choose, max_length)
+    return _decode(decoder, params, z, context, choose, max_length)
 
 
 def sample(
@@ -204,6 +213,7 @@ def sample(
     *,
     key: Key,
     max_length: int,
+    context: Any = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -220,6 +230,7 @@ def sample(
       z: `[B, L]`, or sets.
       key: of this batch.
       max_length: most tokens of a sentence, `</s>` included.
+      context: of the condition, if there is one.
       temperature: above 0; below 1 sharpens.
       top_k: only the `top_k` likeliest tokens; 0 for all.
       top_p: only the likeliest tokens that cover this probability; 1 for all.
@@ -244,7 +255,18 @@ def sample(
         now = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
         return jax.vmap(jax.random.categorical)(now, logits).astype(jnp.int32)
 
-    return _decode(decoder, params, z, choose, max_length)
+    return _decode(decoder, params, z, context, choose, max_length)
+
+
+def steps_of(decoder: Decoder) -> Steps:
+    """Returns the steps of an autoregressive decoder.
+
+    Raises:
+      UserError: it has none.
+    """
+    if decoder.steps is None:
+        raise UserError("this decoder is not autoregressive: it has no steps to decode by")
+    return decoder.steps
 
 
 def check_max_length(max_length: int) -> None:

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
-from jvae.sets import VectorSet
 from jvae.types import Array
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jvae.distributions.sets import VectorSet
 from jvae.layers.product import by_row, dense_product
-from jvae.sets import VectorSet
 from jvae.types import Array, DType
 
 

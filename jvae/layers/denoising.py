@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
 from jvae.layers.product import dense_product, product
-from jvae.sets import VectorSet
 from jvae.types import Array, DType
 
 # A of the bias `- A sum_p log t_p`. "exact" adds `- sum_p u_p^2 / 2 t_p` and is Bayes' rule; "v1"

@@ -5,8 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jvae.batch import BOS, UNK
 from jvae.random import example_keys
-from jvae.types import BOS, UNK, Array, Key
+from jvae.types import Array, Key
 
 
 def dropout(x: Array, rate: float, *, key: Key, index: Array) -> Array:

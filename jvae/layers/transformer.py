@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
 from jvae.layers.attention import CrossAttention, Memory, SelfAttention
 from jvae.layers.denoising import DenoisingAttention
 from jvae.layers.dropout import dropout
 from jvae.layers.product import by_row, dense_product
 from jvae.random import Stream, stream
-from jvae.sets import VectorSet
 from jvae.types import Array, DType, Key
 
 NORMS = ("pre", "post")

@@ -1,42 +1,50 @@
-"""The evidence lower bound, term by term and sentence by sentence."""
+"""The evidence lower bound, term by term and example by example."""
 
 import dataclasses
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
-from jvae.distributions import ANALYTIC_KL, SURROGATE_KL, Distribution, Inference, draw
+from jvae.batch import Batch
+from jvae.distributions import kl_divergence, surrogate_kl
+from jvae.estimators import Estimator, pathwise
+from jvae.model import VAE, Inference
 from jvae.random import Stream, example_keys, sample_keys, stream
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ELBOTerms:
-    """The two sides of the bound, nats per sentence.
+    """The two sides of the bound, nats per example.
 
     Attributes:
-      log_likelihood: `[B]`, `E_q log p(x | z)`, summed over the predicted tokens.
-      kl: by name, `[B, L]` per dimension where the closed form factorises, else `[B]`. In training
-        what the pair of families has in its place (`jvae.distributions.SURROGATE_KL`), if it has,
-        and what the encoder's own latents cost (`jvae.distributions.Inference`).
-      analytic: whether the KL is in closed form; if not it is a Monte Carlo estimate and may be
-        negative for a sentence.
-      auxiliary: by name, `[B]`: what a loss may add, in training only; no part of the bound.
-      posterior: `q(z | x)`, for what is made of it.
-      z: `[S, B, L]`, its samples, or a tree of such arrays.
+      log_likelihood: `[B]`, `E_q log p(x | z, c)`, summed over the predicted symbols.
+      kl: by name, `[B, L]` per dimension where the closed form factorises, else `[B]`. In training:
+        the surrogate of the pair of families, if there is one (`jvae.distributions.surrogate_kl`),
+        and the terms of latents inside the encoder (`jvae.model.Inference`).
+      estimated: names of `kl` that are Monte Carlo estimates, which may be negative for an example;
+        the others are in closed form.
+      posterior: `q(z | x, c)`.
+      z: its samples, leaves `[S, B, ..]`.
+      statistics: sums over real rows, by part: what encoder and estimator count.
     """
 
     log_likelihood: Array
     kl: dict[str, Array]
-    analytic: bool = dataclasses.field(metadata={"static": True}, default=True)
-    auxiliary: dict[str, Array] = dataclasses.field(default_factory=dict)
+    estimated: frozenset[str] = dataclasses.field(
+        metadata={"static": True}, default_factory=frozenset
+    )
     posterior: Any = None
     z: Any = None
+    statistics: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def analytic(self) -> bool:
+        """True where every term of the KL is in closed form."""
+        return not self.estimated
 
     @property
     def total_kl(self) -> Array:
@@ -49,56 +57,39 @@ class ELBOTerms:
 
     @property
     def elbo(self) -> Array:
-        """`[B]`, `log_likelihood - total_kl`: weight 1, whatever training uses.
+        """`[B]`, `log_likelihood - total_kl`, with weight 1 whatever training uses.
 
-        Of an autoencoder, whose point masses have no KL, it is the log-likelihood and no bound.
+        For an autoencoder, whose point masses have no KL, it is the log-likelihood and no bound.
         """
         return self.log_likelihood - self.total_kl
 
 
 def init(model: VAE, batch: Batch, *, key: Key) -> Params:
-    """Fresh parameters, `{"encoder": .., "decoder": .., "prior": ..}`; `batch` gives shapes."""
+    """Makes parameters, `{"encoder": .., "decoder": .., "prior": ..}`; `batch` gives the shapes."""
     keys = jax.random.split(stream(key, Stream.PARAMS), 3)
-    encoder = model.encoder.init(keys[0], batch)
+    params: dict[str, Params] = {}
+    if model.conditioner is not None:
+        own_key = stream(key, Stream.CONDITIONER)
+        params["conditioner"] = model.conditioner.init(own_key, batch.condition)
+    context = model.context(params, batch.condition, key=key, train=False)
+    encoder = model.encoder.init(keys[0], batch, context)
 
     def sample(encoder: Params) -> Any:
-        q = Inference.of(model.encoder.apply(encoder, batch, key=key, train=False)).posterior
-        return q.sample(latent_keys(key, batch))
+        result = model.encoder.apply(encoder, batch, context, key=key, train=False)
+        return Inference.of(result).posterior.sample(latent_keys(key, batch))
 
     shapes = jax.eval_shape(sample, encoder)
     z = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return {
+    return params | {
         "encoder": encoder,
-        "decoder": model.decoder.init(keys[1], z, batch),
+        "decoder": model.decoder.init(keys[1], z, batch, context),
         "prior": model.prior.init(keys[2]),
     }
 
 
 def latent_keys(key: Key, batch: Batch) -> Key:
-    """The keys of the sentences' latent noise, `[B]`."""
+    """Returns the keys of the examples' latent noise, `[B]`."""
     return example_keys(stream(key, Stream.LATENT), batch.index)
-
-
-def kl_divergence(
-    q: Distribution, p: Distribution, z: Array, log_q: Array | None = None
-) -> tuple[Array, bool]:
-    """`KL(q || p)` and whether it is in closed form.
-
-    Closed form `[B, L]` where the pair of families has one; else the one-sample-per-z estimate
-    `log q(z) - log p(z)`, averaged over samples, `[B]`.
-
-    Args:
-      q: posterior over `[B, L]`.
-      p: prior over `[B, L]`.
-      z: `[S, B, L]`, samples of q.
-      log_q: `[S, B]`, their log densities, where they came with the draw.
-    """
-    closed_form = ANALYTIC_KL.get((type(q), type(p)))
-    if closed_form is not None:
-        return closed_form(q, p), True
-    if log_q is None:
-        log_q = jax.vmap(q.log_prob)(z)
-    return jnp.mean(log_q - jax.vmap(p.log_prob)(z), axis=0), False
 
 
 def elbo(
@@ -109,51 +100,55 @@ def elbo(
     key: Key,
     num_samples: int = 1,
     train: bool = False,
+    estimator: Estimator = pathwise,
+    carried: Any = None,
 ) -> ELBOTerms:
     """`ELBO(x) = E_q(z|x) log p(x | z) - KL(q(z | x) || p(z))`, a lower bound on `log p(x)`.
+
+    With a condition c, everything is given c as well.
 
     Args:
       model: the VAE.
       params: its parameters.
-      batch: B sentences.
-      key: each sentence's noise is drawn from this key and its own number, so that its value does
+      batch: B examples.
+      key: each example's noise is drawn from this key and its own number, so that its value does
         not depend on the rest of the batch.
-      num_samples: S, reparameterised samples of z averaged in the first term.
+      num_samples: S, samples of z averaged in the first term.
       train: whether dropout acts, a surrogate of the KL stands in for it where there is one, and
-        the encoder's own latents are drawn and cost something. Without, these are no random
-        variables: the bound is of the posterior that their means make.
+        latents inside the encoder are drawn and add their terms. Without, these are no random
+        variables: the bound holds for the posterior that their means make.
+      estimator: of the first term and its gradient, see `jvae.estimators`.
+      carried: what the estimator has counted.
 
     Returns:
-      The terms per sentence. `jnp.sum(terms.elbo * batch.weight)` leaves out filling rows.
+      The terms per example. `jnp.sum(terms.elbo * batch.weight)` leaves out padding rows.
 
     References:
       Kingma and Welling (2014), Auto-Encoding Variational Bayes, equation 3.
     """
-    found = model.inference(params, batch, key=key, train=train)
-    q = found.posterior
+    chex.assert_equal_shape([batch.index, batch.weight])
+    context = model.context(params, batch.condition, key=key, train=train)
+    inference = model.infer(params, batch, context, key=key, train=train)
+    q, p = inference.posterior, model.prior.apply(params, context)
     keys = sample_keys(latent_keys(key, batch), jnp.arange(num_samples))
-    z, log_q = jax.vmap(partial(draw, q))(keys)
     decoder_key = stream(key, Stream.DECODER)
 
-    def log_likelihood(z: Array) -> Array:
-        return model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=train)
+    def likelihood(z: Any) -> tuple[Array, dict[str, Array]]:
+        options: dict[str, Any] = {"key": decoder_key, "train": train}
+        if model.decoder.joint is not None:
+            return model.decoder.joint(params["decoder"], z, batch, context, **options)[:2]
+        return model.decoder.log_prob(params["decoder"], z, batch, context, **options), {}
 
-    def mean_over_samples(of: Callable[[Array], Any]) -> Any:
-        # One sample needs no vmap, and without it the gradient's products stay two-dimensional.
-        if num_samples == 1:
-            return of(jax.tree.map(lambda draws: draws[0], z))
-        return jax.tree.map(partial(jnp.mean, axis=0), jax.vmap(of)(z))
-
-    auxiliary, terms_of = {}, model.decoder.auxiliary
-    if train and terms_of is not None:
-        auxiliary = mean_over_samples(lambda z: terms_of(params["decoder"], z, batch))
-    p = model.prior.distribution(params)
-    surrogate = SURROGATE_KL.get((type(q), type(p))) if train else None
+    estimate = estimator(likelihood, q, keys, params=params, carried=carried)
+    log_likelihood, along_output = estimate.value
+    chex.assert_shape(log_likelihood, batch.index.shape)
+    surrogate, estimated = surrogate_kl(q, p) if train else None, frozenset[str]()
     if surrogate is not None:
-        kl, analytic = surrogate(q, p), True
+        kl = surrogate
     else:
-        latent, analytic = kl_divergence(q, p, z, log_q)
-        kl = {"latent": latent}
-    if train:
-        kl = kl | found.terms
-    return ELBOTerms(mean_over_samples(log_likelihood), kl, analytic, auxiliary, q, z)
+        latent, analytic = kl_divergence(q, p, estimate.z, estimate.log_q)
+        kl, estimated = {"latent": latent}, frozenset() if analytic else frozenset({"latent"})
+    kl = kl | along_output | (inference.terms if train else {})
+    parts = {"encoder": inference.statistics, "estimator": estimate.statistics}
+    statistics = {name: part for name, part in parts.items() if jax.tree.leaves(part)}
+    return ELBOTerms(log_likelihood, kl, estimated, q, estimate.z, statistics)

@@ -1,15 +1,17 @@
 """Importance-weighted estimates of `log p(x)`."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jvae.distributions import draw
+from jvae.batch import Batch
+from jvae.distributions import sample_and_log_prob
+from jvae.model import VAE
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, sample_keys, stream
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 
 def importance_weights(
@@ -25,14 +27,14 @@ def importance_weights(
     """`log w_k = log p(x | z_k) + log p(z_k) - log q(z_k | x)`, `z_k ~ q(z | x)`.
 
     The encoder runs once. Samples are mapped with `vmap`, `chunk_size` at a time, so that all that
-    does not depend on z (the projections of the tokens) is shared between them, and no more than
-    `[chunk_size, B, V]` logits exist at once. Sample k of a sentence draws from its own key:
+    does not depend on z (the projections of the inputs) is shared between them, and no more than
+    `[chunk_size, B, ..]` outputs exist at once. Sample k of an example draws from its own key:
     chunking and batching change no sample.
 
     Args:
       model: the VAE.
       params: its parameters.
-      batch: B sentences.
+      batch: B examples.
       key: see `jvae.elbo`.
       num_samples: K.
       chunk_size: samples decoded at once, at most.
@@ -44,17 +46,22 @@ def importance_weights(
     Raises:
       TypeError: the posterior has no density (an autoencoder).
     """
-    q = model.infer(params, batch, key=key, train=False)
-    p = model.prior.distribution(params)
+    context = model.context(params, batch.condition, key=key, train=False)
+    q = model.infer(params, batch, context, key=key, train=False).posterior
+    p = model.prior.apply(params, context)
     keys, decoder_key = latent_keys(key, batch), stream(key, Stream.DECODER)
 
+    def likelihood(z: Any) -> Array:
+        arguments = params["decoder"], z, batch, context
+        if model.decoder.joint is None:
+            return model.decoder.log_prob(*arguments, key=decoder_key, train=False)
+        log_likelihood, _, log_ratio = model.decoder.joint(*arguments, key=decoder_key, train=False)
+        return log_likelihood + log_ratio
+
     def log_weight(sample_key: Key) -> Array:
-        z, log_q = draw(q, sample_key)
+        z, log_q = sample_and_log_prob(q, sample_key)
         log_q = q.log_prob(z) if log_q is None else log_q
-        log_likelihood = model.decoder.log_prob(
-            params["decoder"], z, batch, key=decoder_key, train=False
-        )
-        return log_likelihood + p.log_prob(z) - log_q
+        return likelihood(z) + p.log_prob(z) - log_q
 
     chunks = math.ceil(num_samples / chunk_size)
     chunk_size = math.ceil(num_samples / chunks)  # of one size, so that the last is no waste
@@ -64,7 +71,7 @@ def importance_weights(
 
     firsts = first_sample + chunk_size * jnp.arange(chunks)
     log_weights = jax.lax.map(chunk, firsts)
-    return log_weights.reshape(-1, batch.tokens.shape[0])[:num_samples]
+    return log_weights.reshape(-1, batch.rows)[:num_samples]
 
 
 def iw_log_likelihood(
@@ -81,13 +88,13 @@ def iw_log_likelihood(
     Args:
       model: the VAE.
       params: its parameters.
-      batch: B sentences.
+      batch: B examples.
       key: see `jvae.elbo`.
       num_samples: K. 500 is the field's custom.
       chunk_size: samples decoded at once; a matter of memory only.
 
     Returns:
-      The bound, `[B]`, and its log weights, `[K, B]`, nats per sentence.
+      The bound, `[B]`, and its log weights, `[K, B]`, nats per example.
 
     Raises:
       TypeError: the posterior has no density (an autoencoder).

@@ -1,4 +1,4 @@
-"""What training minimises: terms -> one number per sentence."""
+"""Losses: the terms of a bound -> one number per example."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,17 +8,17 @@ import jax.numpy as jnp
 from jvae.objectives.elbo import ELBOTerms
 from jvae.types import Array
 
-# What this step's schedules give, by name: "kl_weight", and what else a loss asks for. It comes
+# The values of this step's schedules by name: "kl_weight", and what else a loss asks for. They come
 # from outside, so that one compiled step serves every schedule.
 Scheduled = Mapping[str, Any]
 
-# `(terms, scheduled, weight) -> [B]`, per sentence: the reduction over the batch, with its mask,
-# is the training step's. `weight` `[B]` is the batch's, for losses that look at its mean.
+# `(terms, scheduled, weight) -> [B]`, per example: the training step reduces over the batch, with
+# its mask. `weight` `[B]` is the batch's, for losses that look at its mean.
 Loss = Callable[[ELBOTerms, Scheduled, Array], Array]
 
 
 def negative_elbo(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
-    """`-log_likelihood + kl_weight * KL`, nats per sentence.
+    """`-log_likelihood + kl_weight * KL`, nats per example.
 
     Args:
       terms: of a batch.
@@ -32,14 +32,14 @@ def negative_elbo(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Arra
 
 
 def negative_elbo_by_name(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
-    """`-log_likelihood + sum_name weight_name KL_name`, nats per sentence.
+    """`-log_likelihood + sum_name weight_name KL_name`, nats per example.
 
     Args:
       terms: of a batch.
       scheduled: `gaussian_weight` and `dirichlet_weight`, for the terms of those names and those of
         an encoder's NVIB layers ("gaussian_layers", "dirichlet_layers"); the first also for the KL
-        of one vector. Another term, the length's, weighs 1. Henderson and Fehr (2023) divide the
-        loss by the tokens T, KL_G by its n vectors and P dimensions, KL_D by n, and weigh them by
+        of one vector. Any other term weighs 1. Henderson and Fehr (2023) divide the
+        loss by the inputs T, KL_G by its n vectors and P dimensions, KL_D by n, and weigh them by
         lambda_G and lambda_D: as weights `lambda_G / P` and `lambda_D` do here, but for T / n.
       weight: not used.
     """

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from jvae.posteriors.family import DIAGONAL as DIAGONAL
 from jvae.posteriors.family import Family as Family
 from jvae.posteriors.family import TokenFamily as TokenFamily
-from jvae.posteriors.full import FULL as FULL
+from jvae.posteriors.family import diagonal as diagonal
+from jvae.posteriors.full import full as full
 from jvae.posteriors.iaf import iaf as iaf
 from jvae.posteriors.nvib import ALPHAS as ALPHAS
 from jvae.posteriors.nvib import nvib as nvib
@@ -18,8 +19,8 @@ from jvae.posteriors.vmf import vmf as vmf
 OF_TOKENS: dict[str, Callable[..., TokenFamily]] = {"vt": vt, "vts": vts, "nvib": nvib}
 
 POSTERIORS: dict[str, Callable[..., Family | TokenFamily]] = {
-    "diagonal": lambda: DIAGONAL,
-    "full": lambda: FULL,
+    "diagonal": diagonal,
+    "full": full,
     "vmf": vmf,
     "planar": planar,
     "iaf": iaf,

@@ -43,3 +43,8 @@ def _diagonal(outputs: Array) -> DiagonalGaussian:
 
 
 DIAGONAL = Family(lambda size: 2 * size, _diagonal)
+
+
+def diagonal() -> Family:
+    """Gaussians with a diagonal covariance, the encoder's means and log variances."""
+    return DIAGONAL

@@ -58,19 +58,21 @@ class Flow(NamedTuple):
             log_det += of_step
         return z, log_det
 
-    def draw(self, keys: Key) -> tuple[Array, Array]:
-        """A sample and its `log q`, keys `[B]` -> `[B, L]` and `[B]`, nats."""
+    def sample_and_log_prob(self, keys: Key) -> tuple[Array, Array]:
+        """Draws z with its `log q`, keys `[B]` -> `[B, L]` and `[B]`, nats."""
         start = self.base.sample(keys)
         z, log_det = self.image(start)
         return z, self.base.log_prob(start) - log_det
 
     def sample(self, keys: Key) -> Array:
-        """The image of a draw of the base, keys `[B]` -> `[B, L]`."""
-        return self.draw(keys)[0]
+        """Draws from the base and maps it, keys `[B]` -> `[B, L]`."""
+        return self.sample_and_log_prob(keys)[0]
 
     def log_prob(self, z: Array) -> Array:
-        """Refused: a stable inverse is not at hand, `draw` tells the density with the draw."""
-        raise TypeError("a flow's density is known of its own draws alone: take draw(keys)")
+        """Raises a TypeError: a flow has no stable inverse; see `sample_and_log_prob`."""
+        raise TypeError(
+            "a flow knows the density of its own samples alone: call sample_and_log_prob(keys)"
+        )
 
 
 def split_base(outputs: Array, size: int) -> tuple[DiagonalGaussian, Array]:

@@ -2,12 +2,12 @@
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jvae.distributions import ANALYTIC_KL, DiagonalGaussian
+from jvae.distributions import DiagonalGaussian
 from jvae.posteriors.family import Family
 from jvae.types import Array, Key
 
@@ -43,19 +43,17 @@ class FullGaussian(NamedTuple):
         quadratic = jnp.sum(jnp.square(noise) + math.log(2 * math.pi), axis=-1)
         return -0.5 * quadratic - _half_log_det(self.factor)
 
+    def kl_to(self, p: Any) -> Array:
+        """`1/2 (sum_l (Cov_ll + (mean - mean_p)_l^2) / var_p_l - L + log det_p - log det_q)`."""
+        if not isinstance(p, DiagonalGaussian):
+            return NotImplemented
+        second = jnp.exp(self.log_var) + jnp.square(self.mean - p.mean)
+        terms = jnp.sum(second * jnp.exp(-p.log_var) + p.log_var - 1, axis=-1)
+        return 0.5 * terms - _half_log_det(self.factor)
+
 
 def _half_log_det(factor: Array) -> Array:
     return jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
-
-
-def _kl(q: FullGaussian, p: DiagonalGaussian) -> Array:
-    """`1/2 (sum_l (Cov_ll + (mean - mean_p)_l^2) / var_p_l - L + log det_p - log det_q)`, `[B]`."""
-    second = jnp.exp(q.log_var) + jnp.square(q.mean - p.mean)
-    terms = jnp.sum(second * jnp.exp(-p.log_var) + p.log_var - 1, axis=-1)
-    return 0.5 * terms - _half_log_det(q.factor)
-
-
-ANALYTIC_KL[FullGaussian, DiagonalGaussian] = _kl
 
 
 def _posterior(outputs: Array) -> FullGaussian:
@@ -68,4 +66,6 @@ def _posterior(outputs: Array) -> FullGaussian:
     return FullGaussian(mean, factor.at[..., rows, columns].set(below))
 
 
-FULL = Family(lambda size: size + size * (size + 1) // 2, _posterior)
+def full() -> Family:
+    """Gaussians with all covariances."""
+    return Family(lambda size: size + size * (size + 1) // 2, _posterior)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jvae.dirichlet import dirichlet_log_prob, draw_log_gamma, log_normalised
+from jvae.distributions.dirichlet import dirichlet_log_prob, draw_log_gamma, log_normalised
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
 from jvae.posteriors.family import TokenFamily
 from jvae.posteriors.tokens import (
@@ -16,7 +17,6 @@ from jvae.posteriors.tokens import (
     vectors_log_prob,
     where_present,
 )
-from jvae.sets import VectorSet
 from jvae.types import Array, Key
 
 # Of |log alpha|: sums of exp(69) are finite in float32 and bfloat16, and so are gradients.

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jvae.distributions import ANALYTIC_KL, POINTS, Delta, DiagonalGaussian
+from jvae.distributions import Delta, DiagonalGaussian
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
 from jvae.posteriors.family import TokenFamily
-from jvae.sets import VectorSet
 from jvae.types import Array, Key
 
 # Below this log variance float32 has no spread to tell, and its inverse no value.
@@ -69,6 +69,11 @@ class TokenDelta(NamedTuple):
     log_weights: Array
 
     @property
+    def has_density(self) -> bool:
+        """False: all mass lies on one value."""
+        return False
+
+    @property
     def mean(self) -> VectorSet:
         """The set."""
         return VectorSet(self.means, self.log_weights)
@@ -89,11 +94,8 @@ class TokenDelta(NamedTuple):
         return self.mean
 
     def log_prob(self, z: VectorSet) -> Array:
-        """Refused, as of `jvae.distributions.Delta`."""
+        """Raises a TypeError, see `jvae.distributions.Delta`."""
         return Delta(self.means).log_prob(z.vectors)
-
-
-POINTS.add(TokenDelta)
 
 
 def where_present(log_weights: Array, rows: Array) -> Array:
@@ -112,8 +114,7 @@ def vectors_log_prob(z: VectorSet, means: Array, log_vars: Array, log_weights: A
 def standard_normal_kl(means: Array, log_vars: Array) -> Array:
     """`KL(N(means_i, exp(log_vars_i)) || N(0, I))` of each row, `[..., K, P]` -> `[..., K]`."""
     zero = jnp.zeros((), means.dtype)
-    closed_form = ANALYTIC_KL[DiagonalGaussian, DiagonalGaussian]
-    per_dimension = closed_form(DiagonalGaussian(means, log_vars), DiagonalGaussian(zero, zero))
+    per_dimension = DiagonalGaussian(means, log_vars).kl_to(DiagonalGaussian(zero, zero))
     return jnp.sum(per_dimension, axis=-1)
 
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jvae.distributions import ANALYTIC_KL
 from jvae.posteriors.family import Family
 from jvae.types import Array, Key
 
@@ -83,6 +83,15 @@ class VonMisesFisher:
         log_c = log_normaliser(self.direction.shape[-1], self.kappa)
         return log_c + self.kappa * jnp.sum(self.direction * z, axis=-1)
 
+    def kl_to(self, p: Any) -> Array:
+        """`kappa A + log C + log area` to the uniform sphere, equal for all examples: `[B]`."""
+        if not isinstance(p, UniformSphere):
+            return NotImplemented
+        size = self.direction.shape[-1]
+        mean = self.kappa * mean_length(size, self.kappa)
+        value = mean + log_normaliser(size, self.kappa) + log_area(size)
+        return jnp.full(self.direction.shape[:-1], value)
+
 
 def _directions(keys: Key, size: int) -> Array:
     noise = jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
@@ -130,16 +139,6 @@ def log_normaliser(size: int, kappa: float) -> float:
     order = size / 2 - 1
     power = order * math.log(kappa) - size / 2 * math.log(2 * math.pi)
     return power - log_bessel(order, kappa)
-
-
-def _kl(q: VonMisesFisher, p: UniformSphere) -> Array:
-    """`kappa A + log C + log area`, the same for each sentence: `[B]`."""
-    size = q.direction.shape[-1]
-    value = q.kappa * mean_length(size, q.kappa) + log_normaliser(size, q.kappa) + log_area(size)
-    return jnp.full(q.direction.shape[:-1], value)
-
-
-ANALYTIC_KL[VonMisesFisher, UniformSphere] = _kl
 
 
 def vmf(*, kappa: float) -> Family:

@@ -1,19 +1,19 @@
 """Mixtures of impulses with Dirichlet weights, and how many there are: the prior of NVIB."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jvae.dirichlet import dirichlet_log_prob, symmetric_dirichlet_kl
-from jvae.distributions import SURROGATE_KL
+from jvae.distributions.dirichlet import dirichlet_log_prob, symmetric_dirichlet_kl
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
+from jvae.model import Prior
 from jvae.posteriors.nvib import NVIB, gaussian_kl
 from jvae.posteriors.tokens import vectors_log_prob
-from jvae.priors.normal_set import count_present, draw_count, log_count_prob
-from jvae.sets import VectorSet
+from jvae.priors.normal_set import count_present, counted, draw_count, log_count_prob
 from jvae.types import Array, Key, Params
-from jvae.vae import Prior
 
 
 @jax.tree_util.register_dataclass
@@ -63,6 +63,16 @@ class DirichletProcess:
         of_vectors = vectors_log_prob(z, zero, zero, z.log_weights)
         return log_count_prob(self.logits, n) + of_weights + of_vectors
 
+    def surrogate_from(self, q: Any) -> dict[str, Array]:
+        """Returns the source's two KL terms, and `-log p(n)` of the vectors kept.
+
+        They are not `KL(q || p)`.
+        """
+        if not isinstance(q, NVIB):
+            return NotImplemented
+        length = -log_count_prob(self.logits, count_present(q.log_alpha) - 1)
+        return mixture_kl(q, self.log_total(q.rows - 1)) | {"length": length}
+
 
 def dirichlet_kl(q: NVIB, log_b: Array) -> Array:
     """`KL_D = 1/n KL(Dir(a/k0, ..) || Dir(b/k0, ..))`, `a = sum alpha`, `k0 = kappa n`: `[B]`.
@@ -83,15 +93,6 @@ def mixture_kl(q: NVIB, log_b: Array) -> dict[str, Array]:
         "gaussian": q.rows * q.means.shape[-1] * gaussian_kl(q),
         "dirichlet": q.rows * dirichlet_kl(q, log_b),
     }
-
-
-def _surrogate(q: NVIB, p: DirichletProcess) -> dict[str, Array]:
-    """The same, and `-log p(n)` of the vectors kept."""
-    length = -log_count_prob(p.logits, count_present(q.log_alpha) - 1)
-    return mixture_kl(q, p.log_total(q.rows - 1)) | {"length": length}
-
-
-SURROGATE_KL[NVIB, DirichletProcess] = _surrogate
 
 
 def dirichlet_process(
@@ -118,7 +119,7 @@ def dirichlet_process(
     `log p(n(x)) + log p(x | n(x))` from below: both are strict bounds of log p(x), which at best
     lack `-log p(n(x) | x)`. Which tokens are kept costs nothing, as impulses have no order.
 
-    The source's KL terms, `SURROGATE_KL`, are not `KL(q || p)`.
+    The source's KL terms, `DirichletProcess.surrogate_from`, are not `KL(q || p)`.
 
     Args:
       latent_size: P.
@@ -140,8 +141,8 @@ def dirichlet_process(
     def init(key: Key) -> Params:
         return {"logits": jnp.zeros(max_count + 1)}
 
-    def distribution(params: Params) -> DirichletProcess:
+    def apply(params: Params, context: Any = None) -> DirichletProcess:
         logits = params["prior"]["logits"]
         return DirichletProcess(logits, latent_size, delta, prior_alpha, kappa)
 
-    return Prior(init, distribution)  # type: ignore[arg-type]  # over sets
+    return Prior(init, apply, *counted(max_count))

@@ -1,13 +1,13 @@
 """A mixture of K Gaussians as the prior, with learned weights, means and variances."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jvae.distributions import DiagonalGaussian
+from jvae.model import Prior
 from jvae.types import Array, Key, Params
-from jvae.vae import Prior
 
 
 class GaussianMixture(NamedTuple):
@@ -72,7 +72,7 @@ def mixture(*, latent_size: int, components: int) -> Prior:
             "log_vars": jnp.zeros((components, latent_size)),
         }
 
-    def distribution(params: Params) -> GaussianMixture:
+    def apply(params: Params, context: Any = None) -> GaussianMixture:
         return GaussianMixture(**params["prior"])
 
-    return Prior(init, distribution)
+    return Prior(init, apply)

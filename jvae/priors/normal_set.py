@@ -1,11 +1,15 @@
 """Sets of standard normal vectors, and how many of them there are: the prior of VT and VTS."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jvae.distributions import ANALYTIC_KL, SURROGATE_KL
+from jvae.distributions.sets import VectorSet
+from jvae.model import Prior
 from jvae.posteriors.tokens import (
     TokenDelta,
     TokenGaussian,
@@ -13,9 +17,7 @@ from jvae.posteriors.tokens import (
     vectors_log_prob,
     where_present,
 )
-from jvae.sets import VectorSet
 from jvae.types import Array, Key, Params
-from jvae.vae import Prior
 
 
 @jax.tree_util.register_dataclass
@@ -44,6 +46,25 @@ class NormalSet:
         of_vectors = vectors_log_prob(z, zero, zero, z.log_weights)
         return log_count_prob(self.logits, count_present(z.log_weights)) + of_vectors
 
+    def surrogate_from(self, q: Any) -> dict[str, Array]:
+        """Returns the exact KL by name, `sum_i KL(N_i || N(0, I))` and `-log p(n)`.
+
+        n is no random variable of q.
+        """
+        if not isinstance(q, TokenGaussian):
+            return NotImplemented
+        rows = standard_normal_kl(q.means, q.log_vars)
+        gaussian = jnp.sum(where_present(q.log_weights, rows[..., None])[..., 0], axis=-1)
+        length = -log_count_prob(self.logits, count_present(q.log_weights))
+        return {"gaussian": gaussian, "length": length}
+
+    def kl_from(self, q: Any) -> Array:
+        """Returns the sum of `surrogate_from`, `[B]`; 0 for point masses."""
+        if isinstance(q, TokenDelta):
+            return jnp.zeros(q.means.shape[0])
+        terms = self.surrogate_from(q)
+        return NotImplemented if terms is NotImplemented else terms["gaussian"] + terms["length"]
+
 
 def draw_count(keys: Key, logits: Array) -> Array:
     """`n ~ softmax(logits)`, keys `[B]` -> `[B]`."""
@@ -61,22 +82,28 @@ def log_count_prob(logits: Array, n: Array) -> Array:
     return jnp.where(known, jax.nn.log_softmax(logits)[jnp.where(known, n, 0)], -jnp.inf)
 
 
-def _kl_terms(q: TokenGaussian, p: NormalSet) -> dict[str, Array]:
-    """`sum_i KL(N_i || N(0, I))` and, as n is no random variable of q, `-log p(n)`."""
-    rows = standard_normal_kl(q.means, q.log_vars)
-    gaussian = jnp.sum(where_present(q.log_weights, rows[..., None])[..., 0], axis=-1)
-    return {"gaussian": gaussian, "length": -log_count_prob(p.logits, count_present(q.log_weights))}
+Count = Callable[[Any, Array], Array]
+Fit = Callable[[Params, Array], Params]
 
 
-def _kl(q: TokenGaussian, p: NormalSet) -> Array:
-    terms = _kl_terms(q, p)
-    return terms["gaussian"] + terms["length"]
+def counted(max_count: int) -> tuple[Count, Fit]:
+    """Makes `Prior.observe` and `Prior.fit` of a prior that counts the vectors of a set.
 
+    p(n) is estimated from the examples with n vectors, plus one of each number, so that no number
+    is impossible: learnt by gradient it would lag far behind.
 
-# Exact, both; training has it by name.
-ANALYTIC_KL[TokenGaussian, NormalSet] = _kl
-SURROGATE_KL[TokenGaussian, NormalSet] = _kl_terms
-ANALYTIC_KL[TokenDelta, NormalSet] = lambda q, p: jnp.zeros(q.means.shape[0])
+    Args:
+      max_count: the largest n.
+    """
+
+    def observe(q: Any, weight: Array) -> Array:
+        return jnp.zeros(max_count + 1).at[q.kept.astype(jnp.int32)].add(weight)
+
+    def fit(params: Params, numbers: Array) -> Params:
+        share = (np.asarray(numbers, np.float64) + 1) / np.sum(np.asarray(numbers, np.float64) + 1)
+        return params | {"logits": np.log(share).astype(params["logits"].dtype)}
+
+    return observe, fit
 
 
 def normal_set(*, latent_size: int, max_count: int) -> Prior:
@@ -93,7 +120,7 @@ def normal_set(*, latent_size: int, max_count: int) -> Prior:
     def init(key: Key) -> Params:
         return {"logits": jnp.zeros(max_count + 1)}
 
-    def distribution(params: Params) -> NormalSet:
+    def apply(params: Params, context: Any = None) -> NormalSet:
         return NormalSet(params["prior"]["logits"], latent_size)
 
-    return Prior(init, distribution)  # type: ignore[arg-type]  # over sets
+    return Prior(init, apply, *counted(max_count))

@@ -2,18 +2,10 @@
 
 import jax.numpy as jnp
 
+from jvae.model import Prior, fixed_prior
 from jvae.posteriors.vmf import UniformSphere
-from jvae.types import Key, Params
-from jvae.vae import Prior
 
 
 def uniform_sphere(*, latent_size: int) -> Prior:
     """The uniform distribution over the sphere in L dimensions, without parameters."""
-
-    def init(key: Key) -> Params:
-        return {}
-
-    def distribution(params: Params) -> UniformSphere:
-        return UniformSphere(jnp.zeros((1, latent_size)))
-
-    return Prior(init, distribution)
+    return fixed_prior(lambda: UniformSphere(jnp.zeros((1, latent_size))))

@@ -1,12 +1,14 @@
 """The VampPrior: the encoder's own posteriors of K learned pseudo-sentences."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from jvae.errors import UserError
+from jvae.model import Encoder, Prior
 from jvae.priors.mixture import GaussianMixture
 from jvae.types import Key, Params
-from jvae.vae import Encoder, Prior
 
 
 def vamp(
@@ -31,15 +33,15 @@ def vamp(
     """
     from_embeddings = encoder.from_embeddings
     if from_embeddings is None:
-        raise UserError("the vamp prior needs an encoder with from_embeddings, as jvae/vae.py says")
+        raise UserError("the vamp prior needs an encoder with from_embeddings, see jvae/model.py")
 
     def init(key: Key) -> Params:
         shape = (components, length, embed_size)
         return {"pseudo": jax.random.uniform(key, shape, minval=-init_scale, maxval=init_scale)}
 
-    def distribution(params: Params) -> GaussianMixture:
+    def apply(params: Params, context: Any = None) -> GaussianMixture:
         pseudo = params["prior"]["pseudo"]
-        q = from_embeddings(params["encoder"], pseudo, jnp.full(components, length))
+        q: Any = from_embeddings(params["encoder"], pseudo, jnp.full(components, length))
         return GaussianMixture(jnp.zeros(components), q.mean, q.log_var)
 
-    return Prior(init, distribution)
+    return Prior(init, apply)

@@ -1,14 +1,11 @@
 """Remedies for posterior collapse, one file each."""
 
-from jvae.remedies.adversarial import Adversary as Adversary
-from jvae.remedies.adversarial import adversary as adversary
+from jvae.remedies.adversarial import with_adversary as with_adversary
 from jvae.remedies.aggregate import KERNELS as KERNELS
-from jvae.remedies.aggregate import aggregate_loss as aggregate_loss
 from jvae.remedies.aggregate import with_mmd as with_mmd
 from jvae.remedies.aggregate import with_mutual_information as with_mutual_information
 from jvae.remedies.aggressive import InnerLoop as InnerLoop
 from jvae.remedies.aggressive import aggressive_update as aggressive_update
-from jvae.remedies.bag_of_words import bag_of_words_loss as bag_of_words_loss
 from jvae.remedies.bag_of_words import with_bag_of_words as with_bag_of_words
 from jvae.remedies.batch_norm import batch_norm as batch_norm
 from jvae.remedies.capacity import capacity as capacity
@@ -26,4 +23,5 @@ from jvae.remedies.kl_schedules import RAMPS as RAMPS
 from jvae.remedies.path_gradient import stick_the_landing as stick_the_landing
 from jvae.remedies.rate_control import RATE_CONTROLS as RATE_CONTROLS
 from jvae.remedies.rate_control import RateControl as RateControl
+from jvae.remedies.rate_control import with_rate_control as with_rate_control
 from jvae.remedies.semi_amortised import semi_amortised as semi_amortised

@@ -1,15 +1,21 @@
 """Adversarial matching of the aggregate posterior: a discriminator tells posterior from prior."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from jvae.batch import Batch
+from jvae.model import VAE
+from jvae.objectives import Groups, Objective, Outcome, Scheduled, gradient_of
 from jvae.random import Stream, stream
+from jvae.remedies.aggregate import prior_draws
 from jvae.types import Array, Key, Params
+
+NAME = "discriminator"  # of its parameter group
 
 
 class Discriminator(nn.Module):
@@ -28,38 +34,24 @@ class Discriminator(nn.Module):
         return nn.Dense(1)(hidden)[..., 0]
 
 
-class Adversary(NamedTuple):
-    """A discriminator with its own parameters and optimiser, which are part of the training state.
-
-    Every term is a sum over sentences: a batch may come in parts.
-
-    Attributes:
-      init: `(key) -> state`.
-      loss: `(state, z [S, B, L]) -> [B]`, nats: what the encoder pays for being told.
-      gradient: `(state, z [S, B, L], draws of the prior [B, L], weight [B]) -> gradient` of the
-        discriminator's own loss, summed over sentences. Nothing of it reaches the encoder.
-      update: `(state, gradient of the mean loss) -> state`, once per joint update.
-    """
-
-    init: Callable[[Key], Any]
-    loss: Callable[[Any, Array], Array]
-    gradient: Callable[[Any, Array, Array, Array], Params]
-    update: Callable[[Any, Params], Any]
-
-
-def adversary(
+def with_adversary(
+    objective: Objective,
+    model: VAE,
     latent_size: int,
     *,
     weight: float = 10.0,
     hidden_size: int = 512,
     learning_rate: float = 5e-4,
-) -> Adversary:
-    """The encoder's `-weight log D(z)` against the discriminator's `-log D(y) - log(1 - D(z))`.
+) -> Objective:
+    """Adds the encoder's `-weight log D(z)`; D learns by `-log D(y) - log(1 - D(z))`.
 
     y is drawn from the prior, z from the posterior (AAE). Both sides are updated at once, the
-    discriminator by Adam. With a damaged input (`jvae.remedies.with_denoising`) it is DAAE.
+    discriminator by an Adam of its own, without clipping and learning-rate decay. With a damaged
+    input (`jvae.remedies.with_denoising`) it is DAAE.
 
     Args:
+      objective: of a bound.
+      model: the VAE, whose prior is compared with.
       latent_size: L.
       weight: the source's 10.
       hidden_size: the source's 512.
@@ -70,31 +62,34 @@ def adversary(
       Autoencoders, and its script, from which the numbers are (betas 0.5 and 0.999 too).
     """
     network = Discriminator(hidden_size)
+
+    def logits(params: Params, z: Array) -> Any:
+        return network.apply({"params": params}, z)
+
+    def init(key: Key, params: Params) -> Groups:
+        groups = objective.init(key, params)
+        own = network.init(stream(key, Stream.AGGREGATE), jnp.zeros((1, latent_size)))["params"]
+        return groups._replace(params=groups.params | {NAME: own})
+
+    def apply(
+        params: Params,
+        carried: Mapping[str, Any],
+        batch: Batch,
+        *,
+        key: Key,
+        scheduled: Scheduled,
+    ) -> Outcome:
+        outcome = objective.apply(params, carried, batch, key=key, scheduled=scheduled)
+        z, own = outcome.terms.z, params[NAME]
+        fixed = jax.lax.stop_gradient(own)
+        cost = weight * jnp.mean(nn.softplus(-logits(fixed, z)), axis=0)
+        draws = prior_draws(model, params, batch, stream(key, Stream.ADVERSARY))
+        of_posterior = jnp.mean(nn.softplus(logits(own, jax.lax.stop_gradient(z))), axis=0)
+        of_prior = nn.softplus(-logits(own, jax.lax.stop_gradient(draws)))
+        # The discriminator's loss trains it and is no part of the model's.
+        losses = outcome.losses + cost + gradient_of(of_posterior + of_prior)
+        return outcome._replace(losses=losses)
+
     optimiser = optax.adam(learning_rate, b1=0.5, b2=0.999)
-
-    def logits(params: Params, z: Array) -> Array:
-        found: Any = network.apply({"params": params}, z)
-        return found
-
-    def init(key: Key) -> tuple[Params, Any]:
-        params = network.init(stream(key, Stream.AGGREGATE), jnp.zeros((1, latent_size)))["params"]
-        return params, optimiser.init(params)
-
-    def loss(state: tuple[Params, Any], z: Array) -> Array:
-        return weight * jnp.mean(nn.softplus(-logits(state[0], z)), axis=0)
-
-    def gradient(state: tuple[Params, Any], z: Array, draws: Array, rows: Array) -> Params:
-        z = jax.lax.stop_gradient(z)
-
-        def own_loss(params: Params) -> Array:
-            told = jnp.mean(nn.softplus(logits(params, z)), axis=0)
-            return jnp.sum(rows * (told + nn.softplus(-logits(params, draws))))
-
-        return jax.grad(own_loss)(state[0])
-
-    def update(state: tuple[Params, Any], gradient: Params) -> tuple[Params, Any]:
-        params, opt_state = state
-        updates, opt_state = optimiser.update(gradient, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
-
-    return Adversary(init, loss, gradient, update)
+    optimisers = dict(objective.optimisers) | {NAME: optimiser}
+    return objective._replace(init=init, apply=apply, optimisers=optimisers)

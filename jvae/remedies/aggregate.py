@@ -2,26 +2,22 @@
 
 The KL of the ELBO punishes two things at once: `KL(q(z | x) || p(z)) = I(x; z) + KL(q(z) || p(z))`
 on average (Hoffman and Johnson, 2016). What is said about x is what is wanted, so that these terms
-ask for the other part alone. They look at all sentences of a batch at once: a batch in parts is
+ask for the other part alone. They look at all examples of a batch at once: a batch in parts is
 another term.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jvae.distributions import Distribution
-from jvae.objectives import ELBOTerms, Loss
+from jvae.batch import Batch
+from jvae.model import VAE
+from jvae.objectives import Objective, Outcome, add_losses
 from jvae.random import Stream, example_keys, stream
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
-MMD, MUTUAL_INFORMATION = "mmd", "mutual_information"
-
-Terms = Callable[..., ELBOTerms]  # `jvae.elbo`, or one that takes its arguments
 Kernel = Callable[[Array, int], Array]  # (squared distances, L) -> similarities, 1 at distance 0
 
 
@@ -62,10 +58,10 @@ def mmd(z: Array, other: Array, weight: Array, kernel: Kernel) -> Array:
     return within - 2 * mean_similarity(z, other, pairs)
 
 
-def mutual_information(q: Distribution, z: Array, weight: Array) -> Array:
+def mutual_information(q: Any, z: Array, weight: Array) -> Array:
     """`log q(z_b | x_b) - log mean_c q(z_b | x_c)`, `[B]`: their mean estimates `I_q(x; z)`, nats.
 
-    At most the log of the number of sentences, for each of them. It is the difference of one-sample
+    At most the log of the number of examples, for each of them. It is the difference of one-sample
     estimates of `KL(q(z | x) || p(z))` and of `KL(q(z) || p(z))` within the batch, where the prior
     cancels.
 
@@ -83,20 +79,23 @@ def mutual_information(q: Distribution, z: Array, weight: Array) -> Array:
 
 
 def prior_draws(model: VAE, params: Params, batch: Batch, key: Key) -> Array:
-    """`[B, L]`: a z from the prior for each sentence, by its number."""
+    """Draws a z from the prior for each example, by its number: `[B, L]`."""
     keys = example_keys(stream(key, Stream.AGGREGATE), batch.index)
-    return model.prior.distribution(params).sample(keys)
+    context = model.context(params, batch.condition, key=key, train=True)
+    return model.prior.apply(params, context).sample(keys)
 
 
-def with_mmd(terms_of: Terms, kernel: str = "rbf") -> Terms:
-    """The same terms, with `MMD(q(z), p(z))` of the batch among the auxiliary ones.
+def with_mmd(objective: Objective, model: VAE, weight: float, kernel: str = "rbf") -> Objective:
+    """Adds `weight * MMD(q(z), p(z))` of the batch to every example's loss.
 
-    Equal for all sentences `[B]`, so that their mean adds it once. `-ELBO` with the KL at weight
-    `1 - alpha` and this at `alpha + lambda - 1` is InfoVAE: at alpha = 1 nothing but the aggregate
-    posterior is held to the prior, at alpha = 0, lambda = 1 it is the ELBO.
+    `-ELBO` with the KL at weight `1 - alpha` and this at `alpha + lambda - 1` is InfoVAE: at alpha
+    = 1 nothing but the aggregate posterior is held to the prior, at alpha = 0, lambda = 1 it is the
+    ELBO.
 
     Args:
-      terms_of: e.g. `jvae.elbo`.
+      objective: of a bound.
+      model: the VAE, whose prior is compared with.
+      weight: of the MMD.
       kernel: a key of `KERNELS`.
 
     References:
@@ -104,43 +103,29 @@ def with_mmd(terms_of: Terms, kernel: str = "rbf") -> Terms:
       equation 6; with a point posterior it is Tolstikhin et al. (2018), Wasserstein Auto-Encoders.
     """
 
-    def terms(model: VAE, params: Params, batch: Batch, *, key: Key, **how: Any) -> ELBOTerms:
-        found = terms_of(model, params, batch, key=key, **how)
+    def extra(params: Params, batch: Batch, outcome: Outcome, key: Key) -> Array:
         draws = prior_draws(model, params, batch, key)
-        values = jax.vmap(lambda z: mmd(z, draws, batch.weight, KERNELS[kernel]))(found.z)
-        return _with(found, MMD, jnp.full(len(batch.weight), jnp.mean(values)))
+        of_sample = jax.vmap(lambda z: mmd(z, draws, batch.weight, KERNELS[kernel]))
+        return jnp.full(batch.rows, weight * jnp.mean(of_sample(outcome.terms.z)))
 
-    return terms
+    return add_losses(objective, extra)
 
 
-def with_mutual_information(terms_of: Terms) -> Terms:
-    """The same terms, with each sentence's part of `I_q(x; z)` among the auxiliary ones.
+def with_mutual_information(objective: Objective, weight: float) -> Objective:
+    """Subtracts `weight * I_q(x; z)` of the batch, each example's part from its own loss.
 
     The ELBO plus `w I` is InfoVAE with alpha = w, lambda = 1 and the KL as its divergence:
     `-log_likelihood + (1 - w) KL(q(z | x) || p(z)) + w KL(q(z) || p(z))`. Rezaabad and Vishwanath
     (2020) maximise the same by a learned critic, which has no ceiling at the log of the batch size.
 
     Args:
-      terms_of: e.g. `jvae.elbo`.
+      objective: of a bound.
+      weight: w.
     """
 
-    def terms(model: VAE, params: Params, batch: Batch, *, key: Key, **how: Any) -> ELBOTerms:
-        found = terms_of(model, params, batch, key=key, **how)
-        values = jax.vmap(lambda z: mutual_information(found.posterior, z, batch.weight))(found.z)
-        return _with(found, MUTUAL_INFORMATION, jnp.mean(values, axis=0))
+    def extra(params: Params, batch: Batch, outcome: Outcome, key: Key) -> Array:
+        q = outcome.terms.posterior
+        of_sample = jax.vmap(lambda z: mutual_information(q, z, batch.weight))
+        return -weight * jnp.mean(of_sample(outcome.terms.z), axis=0)
 
-    return terms
-
-
-def _with(terms: ELBOTerms, name: str, values: Array) -> ELBOTerms:
-    return dataclasses.replace(terms, auxiliary=terms.auxiliary | {name: values})
-
-
-def aggregate_loss(loss: Loss, weights: Mapping[str, float]) -> Loss:
-    """`loss + sum_name weights[name] * auxiliary[name]`, nats per sentence."""
-
-    def total(terms: ELBOTerms, *rest: Any) -> Array:
-        extra = sum(weight * terms.auxiliary[name] for name, weight in weights.items())
-        return loss(terms, *rest) + extra
-
-    return total
+    return add_losses(objective, extra)

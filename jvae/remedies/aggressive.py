@@ -19,7 +19,7 @@ class InnerLoop(NamedTuple):
 
     Attributes:
       max_updates: at most so many encoder updates before each decoder update.
-      window: the stop rule compares the mean loss per token of successive windows of this many.
+      window: the stop rule compares the mean loss per symbol of successive windows of this many.
       clip: whose gradient norm limits an update: "encoder", or "joint" as in the source's script,
         which needs the decoder's gradient too.
     """
@@ -36,9 +36,9 @@ class InnerState(NamedTuple):
       encoder: the encoder's parameters.
       opt_state: the inner optimiser's state.
       updates: how many were made.
-      sentences: how many sentences they saw.
-      window_loss, window_tokens: sums over the current window.
-      previous: mean loss per token of the window before.
+      rows: how many examples they saw.
+      window_loss, window_symbols: sums over the current window.
+      previous: mean loss per symbol of the window before.
       fault: 0, or the code of the non-finite term that ended the loop.
       stop: whether the loop is over.
     """
@@ -46,9 +46,9 @@ class InnerState(NamedTuple):
     encoder: Params
     opt_state: Any
     updates: Array
-    sentences: Array
+    rows: Array
     window_loss: Array
-    window_tokens: Array
+    window_symbols: Array
     previous: Array
     fault: Array
     stop: Array
@@ -60,8 +60,8 @@ class InnerUpdate(NamedTuple):
     encoder: Params
     opt_state: Any
     loss: Array
-    tokens: Array
-    sentences: Array
+    symbols: Array
+    rows: Array
     fault: Array
 
 
@@ -73,7 +73,7 @@ def aggressive_update(
     *,
     active: Array,
 ) -> InnerState:
-    """Encoder-only updates until the loss per token of a window is above that of the one before.
+    """Encoder-only updates until the loss per symbol of a window is above that of the one before.
 
     One `lax.while_loop`: nothing leaves the device before it ends.
 
@@ -92,17 +92,17 @@ def aggressive_update(
     def body(state: InnerState) -> InnerState:
         new = update(state.encoder, state.opt_state, state.updates)
         updates = state.updates + 1
-        loss, tokens = state.window_loss + new.loss, state.window_tokens + new.tokens
+        loss, symbols = state.window_loss + new.loss, state.window_symbols + new.symbols
         full = updates % settings.window == 0
-        mean = loss / tokens
+        mean = loss / symbols
         stop = (full & (mean > state.previous)) | (updates >= settings.max_updates)
         return InnerState(
             encoder=new.encoder,
             opt_state=new.opt_state,
             updates=updates,
-            sentences=state.sentences + new.sentences,
+            rows=state.rows + new.rows,
             window_loss=jnp.where(full, 0.0, loss),
-            window_tokens=jnp.where(full, 0.0, tokens),
+            window_symbols=jnp.where(full, 0.0, symbols),
             previous=jnp.where(full, mean, state.previous),
             fault=new.fault,
             stop=stop | (new.fault != 0),

@@ -1,4 +1,4 @@
-"""The bag-of-words loss (Zhao et al., 2017): z alone must also tell which words there are.
+"""The bag-of-words loss (Zhao et al., 2017): z alone must also predict which words occur.
 
 The decoder can forget z, as it sees the words before; a second head cannot, as it sees nothing
 else. It acts in training only and is no part of `p(x | z)`, hence of no reported number.
@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jvae.batch import Batch, Tokens
 from jvae.layers import dense_product, product, symmetric_uniform
-from jvae.objectives import ELBOTerms, Loss, Scheduled
-from jvae.types import Array, Batch, DType, Key, Params
-from jvae.vae import Decoder
+from jvae.objectives import Groups, Objective, Outcome, add_losses
+from jvae.random import Stream, stream
+from jvae.types import Array, DType, Key, Params
 
-NAME = "bag_of_words"
+NAME = "bag_of_words"  # of its parameter group
 
 
 class BagOfWords(nn.Module):
@@ -34,7 +35,7 @@ class BagOfWords(nn.Module):
     dtype: DType = None
 
     @nn.compact
-    def __call__(self, z: Array, batch: Batch) -> Array:
+    def __call__(self, z: Array, x: Tokens) -> Array:
         """Summed over the words and `</s>`: `[B]`, nats per sentence."""
         init = symmetric_uniform(self.init_scale)
         hidden = nn.Dense(
@@ -45,23 +46,29 @@ class BagOfWords(nn.Module):
         )(z)
         output_kernel = self.param("output_kernel", init, (self.hidden_size, self.vocab_size))
         logits = product(jnp.tanh(hidden), output_kernel, self.dtype)
-        log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.targets, axis=1)
-        return jnp.sum(jnp.where(batch.mask, log_probs, 0), axis=1)
+        log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), x.targets, axis=1)
+        return jnp.sum(jnp.where(x.mask, log_probs, 0), axis=1)
 
 
 def with_bag_of_words(
-    decoder: Decoder,
+    objective: Objective,
     *,
+    weight: float,
     vocab_size: int,
+    latent_size: int,
     hidden_size: int = 400,
     init_scale: float = 0.01,
     dtype: DType = None,
-) -> Decoder:
-    """The same decoder, with `log p_bow(x | z)` among its auxiliary terms.
+) -> Objective:
+    """Adds `-weight log p_bow(x | z)` to the losses; the source's weight is 1.
+
+    The head is a parameter group of its own, trained by the run's optimiser.
 
     Args:
-      decoder: its parameters become `params["text"]`, next to those of the head.
+      objective: of a bound.
+      weight: of the head's term.
       vocab_size: V.
+      latent_size: L.
       hidden_size: of the head.
       init_scale: of the head.
       dtype: of the head's products.
@@ -72,30 +79,17 @@ def with_bag_of_words(
     """
     head = BagOfWords(vocab_size, hidden_size, init_scale, dtype)
 
-    def init(key: Key, z: Array, batch: Batch) -> Params:
-        text_key, head_key = jax.random.split(key)
-        return {
-            "text": decoder.init(text_key, z, batch),
-            NAME: head.init(head_key, z, batch)["params"],
-        }
+    def init(key: Key, params: Params) -> Groups:
+        groups = objective.init(key, params)
+        sentence = Tokens(jnp.zeros((1, 2), jnp.int32), jnp.ones(1, jnp.int32))
+        own_key = stream(key, Stream.OBJECTIVE)
+        own = head.init(own_key, jnp.zeros((1, latent_size)), sentence)["params"]
+        return groups._replace(params=groups.params | {NAME: own})
 
-    def auxiliary(params: Params, z: Array, batch: Batch) -> dict[str, Array]:
-        term: Any = head.apply({"params": params[NAME]}, z, batch)
-        return {NAME: term}
+    def extra(params: Params, batch: Batch, outcome: Outcome, key: Key) -> Array:
+        def log_prob(z: Array) -> Any:
+            return head.apply({"params": params[NAME]}, z, batch.x)
 
-    return Decoder(
-        init=init,
-        log_prob=lambda params, z, batch, **how: decoder.log_prob(params["text"], z, batch, **how),
-        start=lambda params, z, max_length: decoder.start(params["text"], z, max_length),
-        step=lambda params, carry, token: decoder.step(params["text"], carry, token),
-        auxiliary=auxiliary,
-    )
+        return -weight * jnp.mean(jax.vmap(log_prob)(outcome.terms.z), axis=0)
 
-
-def bag_of_words_loss(loss: Loss, weight: float) -> Loss:
-    """`loss - weight * log p_bow(x | z)`, nats per sentence; the source's weight is 1."""
-
-    def total(terms: ELBOTerms, scheduled: Scheduled, batch_weight: Array) -> Array:
-        return loss(terms, scheduled, batch_weight) - weight * terms.auxiliary[NAME]
-
-    return total
+    return add_losses(objective, extra)._replace(init=init)

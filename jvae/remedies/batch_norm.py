@@ -1,12 +1,16 @@
 """Batch-normalised posterior means (BN-VAE): a KL that cannot vanish on average."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from jvae.batch import Batch
 from jvae.distributions import DiagonalGaussian
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import Encoder
+from jvae.model import Encoder, Inference
+from jvae.types import Array, Key, Params
 
+NAME = "batch_norm"  # of its part of the encoder's parameters
 MOMENTUM = 0.1  # that of PyTorch's BatchNorm1d, which the source uses
 # Its 1e-5 is above the variance that small initial weights give the means: they then shrink below
 # it, and the KL with them (BUILD_NOTES, "Deviations from papers").
@@ -21,8 +25,9 @@ def batch_norm(encoder: Encoder, *, gamma: float, latent_size: int) -> Encoder:
     `L gamma^2 / 2`.
 
     Evaluation takes running moments. They are leaves of the encoder's parameters with a gradient
-    of zero, set by `measure` after each update, so that checkpoints, the best epoch and resuming
-    carry them like any weight.
+    of zero, which `after` sets from the moments of the update's own batch, so that checkpoints, the
+    best epoch and resuming carry them like any weight. All of it lies beside the encoder's own
+    parameters, under "batch_norm".
 
     Args:
       encoder: with diagonal Gaussian posteriors.
@@ -34,37 +39,47 @@ def batch_norm(encoder: Encoder, *, gamma: float, latent_size: int) -> Encoder:
       section 3 and equation 6.
     """
 
-    def init(key: Key, batch: Batch) -> Params:
-        # Each leaf an array of its own, for a step's state is donated.
-        return {
-            "encoder": encoder.init(key, batch),
+    def init(key: Key, batch: Batch, context: Any = None) -> Params:
+        # Each leaf is an array of its own, for a step's state is donated.
+        own = {
             "shift": jnp.zeros(latent_size),
             "running": {"mean": jnp.zeros(latent_size), "var": jnp.ones(latent_size)},
-            "measured": jnp.zeros(()),  # how often
+            "updates": jnp.zeros(()),
         }
+        return encoder.init(key, batch, context) | {NAME: own}
 
-    def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> DiagonalGaussian:
-        q = encoder.apply(params["encoder"], batch, key=key, train=train)
-        moments = _moments(q.mean, batch.weight) if train else params["running"]
+    def apply(
+        params: Params, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> Inference:
+        inner = {name: value for name, value in params.items() if name != NAME}
+        inference = Inference.of(encoder.apply(inner, batch, context, key=key, train=train))
+        own, q = params[NAME], inference.posterior
+        moments = _moments(q.mean, batch.weight) if train else own["running"]
         scale = gamma * jax.lax.rsqrt(moments["var"] + EPSILON)
-        mean = scale * (q.mean - moments["mean"]) + params["shift"]
-        return DiagonalGaussian(mean, q.log_var)
+        mean = scale * (q.mean - moments["mean"]) + own["shift"]
+        inference = inference._replace(posterior=DiagonalGaussian(mean, q.log_var))
+        if not train:
+            return inference
+        statistics = {"batches": jnp.ones(()), "moments": jax.lax.stop_gradient(moments)}
+        return inference._replace(statistics=inference.statistics | {NAME: statistics})
 
-    def measure(params: Params, batch: Batch, *, key: Key) -> Params:
-        # Without the encoder's noise, as evaluation will read them.
-        q = encoder.apply(params["encoder"], batch, key=key, train=False)
-        now = _moments(q.mean, batch.weight)
+    def after(params: Params, statistics: Any) -> Params:
+        own, counted = params[NAME], statistics[NAME]
         # A plain average at first: a short run would else keep much of the initial moments.
-        measured = params["measured"] + 1
-        rate = jnp.maximum(MOMENTUM, 1 / measured)
-        running = jax.tree.map(lambda old, new: old + rate * (new - old), params["running"], now)
-        return params | {"running": running, "measured": measured}
+        updates = own["updates"] + 1
+        rate = jnp.maximum(MOMENTUM, 1 / updates)
+        running = jax.tree.map(
+            lambda old, total: old + rate * (total / counted["batches"] - old),
+            own["running"],
+            counted["moments"],
+        )
+        return params | {NAME: own | {"running": running, "updates": updates}}
 
-    return Encoder(init, apply, measure=measure)
+    return Encoder(init, apply, after=after)
 
 
 def _moments(mean: Array, weight: Array) -> dict[str, Array]:
-    """Over the real rows: `[B, L]` and `[B]` -> `[L]`."""
+    """Computes mean and variance over the real rows: `[B, L]` and `[B]` -> `[L]`."""
     share = weight / jnp.sum(weight)
     centre = share @ mean
     return {"mean": centre, "var": share @ jnp.square(mean - centre)}

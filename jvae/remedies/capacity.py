@@ -7,7 +7,7 @@ from jvae.types import Array
 
 
 def capacity(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
-    """`-log_likelihood + gamma |KL - C|`, nats per sentence; KL of each sentence.
+    """`-log_likelihood + gamma |KL - C|`, nats per example; KL of each sentence.
 
     Args:
       terms: of a batch.

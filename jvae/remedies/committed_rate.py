@@ -1,13 +1,15 @@
 """Posteriors that cannot come nearer to the prior than a committed rate (delta-VAE)."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jvae.batch import Batch
 from jvae.distributions import DiagonalGaussian
-from jvae.types import Batch, Key, Params
-from jvae.vae import Encoder
+from jvae.model import Encoder, Inference
+from jvae.types import Key, Params
 
 
 def committed_rate(encoder: Encoder, *, rate: float) -> Encoder:
@@ -26,14 +28,18 @@ def committed_rate(encoder: Encoder, *, rate: float) -> Encoder:
     """
     low, high = (math.sqrt(variance) for variance in variance_bounds(rate))
 
-    def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> DiagonalGaussian:
-        q = encoder.apply(params, batch, key=key, train=train)
+    def apply(
+        params: Params, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> Inference:
+        inference = Inference.of(encoder.apply(params, batch, context, key=key, train=train))
+        q = inference.posterior
         std = low + (high - low) * jax.nn.sigmoid(q.log_var)
         log_var = 2 * jnp.log(std)
         rest = 2 * rate + 1 + log_var - jnp.square(std)
         # At the bounds the root has no derivative, and rounding may make `rest` negative.
         least = jnp.sqrt(jnp.maximum(rest, 1e-6))
-        return DiagonalGaussian(least + jax.nn.relu(q.mean), log_var)
+        q = DiagonalGaussian(least + jax.nn.relu(q.mean), log_var)
+        return inference._replace(posterior=q)
 
     return encoder._replace(apply=apply, from_embeddings=None)
 

@@ -1,17 +1,20 @@
 """Diverse means and certain variances of the posterior (DU-VAE): normalisation and dropout."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jvae.batch import Batch
 from jvae.distributions import DiagonalGaussian
+from jvae.model import Encoder, Inference
 from jvae.random import Stream, example_keys, stream
 from jvae.remedies.batch_norm import batch_norm
-from jvae.types import Batch, Key, Params
-from jvae.vae import Encoder
+from jvae.types import Key, Params
 
 # The variance of a Gaussian with entropy 0: no posterior is narrower.
+NAME = "diversity"  # of its part of the encoder's parameters
 FLOOR = 1 / (2 * math.pi * math.e)
 
 
@@ -34,24 +37,23 @@ def diversity(encoder: Encoder, *, gamma: float, rate: float, latent_size: int) 
       Awareness, and its script.
     """
     normalised = batch_norm(encoder, gamma=1.0, latent_size=latent_size)
-    measured = normalised.measure
-    assert measured is not None
 
-    def init(key: Key, batch: Batch) -> Params:
-        return {"normalised": normalised.init(key, batch), "scale": jnp.ones(latent_size)}
+    def init(key: Key, batch: Batch, context: Any = None) -> Params:
+        return normalised.init(key, batch, context) | {NAME: {"scale": jnp.ones(latent_size)}}
 
-    def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> DiagonalGaussian:
-        q = normalised.apply(params["normalised"], batch, key=key, train=train)
-        scale = params["scale"]
+    def apply(
+        params: Params, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> Inference:
+        inner = {name: value for name, value in params.items() if name != NAME}
+        inference = Inference.of(normalised.apply(inner, batch, context, key=key, train=train))
+        q, scale = inference.posterior, params[NAME]["scale"]
         scale *= gamma * jax.lax.rsqrt(jnp.mean(jnp.square(scale)))
         variance = jnp.exp(q.log_var)
         if train:
             keys = example_keys(stream(key, Stream.VARIANCE_DROPOUT), batch.index)
             keep = jax.vmap(lambda k: jax.random.bernoulli(k, 1 - rate, (latent_size,)))(keys)
             variance = jnp.where(keep, variance / (1 - rate), 0)
-        return DiagonalGaussian(scale * q.mean, jnp.log(FLOOR + variance))
+        q = DiagonalGaussian(scale * q.mean, jnp.log(FLOOR + variance))
+        return inference._replace(posterior=q)
 
-    def measure(params: Params, batch: Batch, *, key: Key) -> Params:
-        return params | {"normalised": measured(params["normalised"], batch, key=key)}
-
-    return Encoder(init, apply, measure=measure)
+    return Encoder(init, apply, after=normalised.after)

@@ -45,7 +45,7 @@ FREE_BITS_FORMS = ("mask", "clamp")
 
 
 def free_bits(target: float = 8.0, mode: str = "dimension", form: str = "mask") -> Loss:
-    """`-log_likelihood + kl_weight * sum_g free(KL_g)`, nats per sentence.
+    """`-log_likelihood + kl_weight * sum_g free(KL_g)`, nats per example.
 
     The groups g are the L dimensions, each with a share `target / L`, or with "total" one group
     with all of it. What decides is, with "dimension" and "total", the KL of this sentence; with
@@ -60,7 +60,7 @@ def free_bits(target: float = 8.0, mode: str = "dimension", form: str = "mask") 
     the other way round; the mean must be of the whole batch, hence no microbatches and no `pmap`.
 
     Args:
-      target: nats per sentence, over all dimensions. Li et al. take 8 for 32 dimensions on PTB.
+      target: nats per example, over all dimensions. Li et al. take 8 for 32 dimensions on PTB.
       mode: a key of `FREE_BITS_MODES`.
       form: one of `FREE_BITS_FORMS`.
 

@@ -7,12 +7,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jvae.distributions import draw
-from jvae.objectives import ELBOTerms, Scheduled, kl_divergence
+from jvae.batch import Batch
+from jvae.distributions import kl_divergence, sample_and_log_prob
+from jvae.model import VAE
+from jvae.objectives import ELBOTerms, Scheduled
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, sample_keys, stream
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 
 @jax.tree_util.register_dataclass
@@ -21,7 +22,7 @@ class IWAETerms(ELBOTerms):
     """The terms of the ELBO, for the log, beside the bound.
 
     Attributes:
-      bound: `[B]`, nats per sentence.
+      bound: `[B]`, nats per example.
     """
 
     bound: Array = dataclasses.field(kw_only=True)
@@ -47,7 +48,7 @@ def iwae(
     Args:
       model: the VAE.
       params: its parameters.
-      batch: B sentences.
+      batch: B examples.
       key: see `jvae.elbo`.
       num_samples: K.
       train: whether dropout acts. Its noise is one for all samples of a sentence.
@@ -61,10 +62,11 @@ def iwae(
       Burda et al. (2016), Importance Weighted Autoencoders, equation 8; Tucker et al. (2019),
       Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, equation 8.
     """
-    q = model.infer(params, batch, key=key, train=train)
-    p = model.prior.distribution(params)
+    context = model.context(params, batch.condition, key=key, train=train)
+    inference = model.infer(params, batch, context, key=key, train=train)
+    q, p = inference.posterior, model.prior.apply(params, context)
     keys = sample_keys(latent_keys(key, batch), jnp.arange(num_samples))
-    z, log_q = jax.vmap(partial(draw, q))(keys)
+    z, log_q = jax.vmap(partial(sample_and_log_prob, q))(keys)
     density, extra = q, jnp.zeros(())
     if gradient == "dreg":
         z, extra = _weigh_again(z)
@@ -72,7 +74,9 @@ def iwae(
     decoder_key = stream(key, Stream.DECODER)
 
     def log_likelihood(z: Array) -> Array:
-        return model.decoder.log_prob(params["decoder"], z, batch, key=decoder_key, train=train)
+        return model.decoder.log_prob(
+            params["decoder"], z, batch, context, key=decoder_key, train=train
+        )
 
     log_likelihoods = jax.vmap(log_likelihood)(z)
     if log_q is None or gradient == "dreg":  # which needs the density at fixed parameters
@@ -82,7 +86,8 @@ def iwae(
     return IWAETerms(
         jnp.mean(log_likelihoods, axis=0),
         {"latent": kl},
-        analytic,
+        frozenset() if analytic else frozenset({"latent"}),
+        statistics={"encoder": inference.statistics} if inference.statistics else {},
         bound=jax.nn.logsumexp(log_weights, axis=0) - math.log(num_samples),
     )
 
@@ -113,7 +118,7 @@ _weigh_again.defvjp(_forward, _backward)
 
 
 def negative_iwae(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
-    """`-bound`, nats per sentence: the loss of `IWAETerms`."""
+    """`-bound`, nats per example: the loss of `IWAETerms`."""
     del scheduled, weight
     assert isinstance(terms, IWAETerms)
     return -terms.bound

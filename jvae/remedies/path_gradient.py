@@ -1,12 +1,12 @@
 """Sticking the landing: the encoder's gradient without the part that is zero on average."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
-from jvae.distributions import Distribution
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import Encoder
+from jvae.batch import Batch
+from jvae.model import Encoder, Inference
+from jvae.types import Array, Key, Params
 
 
 class PathPosterior(NamedTuple):
@@ -18,7 +18,7 @@ class PathPosterior(NamedTuple):
       q: any family.
     """
 
-    q: Distribution
+    q: Any
 
     @property
     def mean(self) -> Array:
@@ -50,8 +50,12 @@ def stick_the_landing(encoder: Encoder) -> Encoder:
       Roeder et al. (2017), Sticking the Landing, equation 7.
     """
 
-    def apply(params: Params, batch: Batch, *, key: Key, train: bool) -> Distribution:
-        q = encoder.apply(params, batch, key=key, train=train)
-        return PathPosterior(q) if train else q
+    def apply(
+        params: Params, batch: Batch, context: Any = None, *, key: Key, train: bool
+    ) -> Inference:
+        inference = Inference.of(encoder.apply(params, batch, context, key=key, train=train))
+        if not train:
+            return inference
+        return inference._replace(posterior=PathPosterior(inference.posterior))
 
-    return Encoder(encoder.init, apply)
+    return encoder._replace(apply=apply)

@@ -1,26 +1,74 @@
-"""The weight of the KL follows the KL itself, so that a rate is held."""
+"""Objectives whose KL weight follows the KL itself, so that a rate is held."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import optax
 
-from jvae.types import Array
+from jvae.batch import Batch
+from jvae.objectives import Groups, Objective, Outcome, Scheduled
+from jvae.types import Array, Key, Params
+
+NAME = "rate_control"  # of its part of the carried state and of the statistics
 
 
 class RateControl(NamedTuple):
-    """A weight of the KL with a state, which is part of the training state.
+    """A KL weight with a state.
 
     Attributes:
       init: `() -> state`.
-      kl_weight: `state -> weight`: the step minimises `-log_likelihood + weight * KL`.
-      update: `(state, mean KL of the step's batch) -> state`, once per joint update.
+      kl_weight: `state -> weight`: training minimises `-log_likelihood + weight * KL`.
+      update: `(state, mean KL of the update's batch) -> state`.
     """
 
     init: Callable[[], Any]
     kl_weight: Callable[[Any], Array]
     update: Callable[[Any, Array], Any]
+
+
+def with_rate_control(objective: Objective, control: RateControl) -> Objective:
+    """Replaces the KL's weight 1 by that of `control`.
+
+    The state is carried, not a parameter: as one it would take part in the clipping norm and decay
+    with the learning rate. The update reads sums over all rows, so that microbatches and devices
+    change nothing.
+
+    Args:
+      objective: with a KL of weight 1 in its losses.
+      control: `minimum_rate` or `soft_free_bits`.
+    """
+
+    def init(key: Key, params: Params) -> Groups:
+        groups = objective.init(key, params)
+        return groups._replace(carried=groups.carried | {NAME: control.init()})
+
+    def apply(
+        params: Params,
+        carried: Mapping[str, Any],
+        batch: Batch,
+        *,
+        key: Key,
+        scheduled: Scheduled,
+    ) -> Outcome:
+        outcome = objective.apply(params, carried, batch, key=key, scheduled=scheduled)
+        kl = outcome.terms.total_kl
+        losses = outcome.losses + (control.kl_weight(carried[NAME]) - 1) * kl
+        counted = {"kl": jnp.sum(kl * batch.weight), "rows": jnp.sum(batch.weight)}
+        return outcome._replace(losses=losses, statistics=outcome.statistics | {NAME: counted})
+
+    def after(
+        params: Params, carried: Mapping[str, Any], statistics: Mapping[str, Any]
+    ) -> tuple[Params, dict[str, Any]]:
+        params, new = objective.after(params, carried, statistics)
+        mean = statistics[NAME]["kl"] / statistics[NAME]["rows"]
+        return params, new | {NAME: control.update(carried[NAME], mean)}
+
+    def describe(carried: Mapping[str, Any], scheduled: Scheduled) -> dict[str, Any]:
+        weight = control.kl_weight(carried[NAME])
+        return objective.describe(carried, scheduled) | {"kl_weight": weight}
+
+    return objective._replace(init=init, apply=apply, after=after, describe=describe)
 
 
 def minimum_rate(rate: float = 5.0, learning_rate: float = 1e-3) -> RateControl:
@@ -31,7 +79,7 @@ def minimum_rate(rate: float = 5.0, learning_rate: float = 1e-3) -> RateControl:
     the released script; it is held at 0 or above, where the script takes `|u|`.
 
     Args:
-      rate: nats per sentence.
+      rate: nats per example.
       learning_rate: of u. The script gives it that of its Adam, 0.001.
 
     References:
@@ -61,7 +109,7 @@ def soft_free_bits(
     by it, up to 1, if it is above `(1 + threshold) rate`.
 
     Args:
-      rate: nats per sentence.
+      rate: nats per example.
       threshold: the source's 5 %.
       factor: the source's increments of 10 %.
       start: the first gamma: the bound itself. The source names none.

@@ -1,15 +1,17 @@
 """Semi-amortised inference: the encoder's posterior, made better for its sentence by gradient."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jvae.batch import Batch
 from jvae.distributions import DiagonalGaussian
+from jvae.model import VAE
 from jvae.objectives import elbo
 from jvae.random import Stream, stream
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 
 def semi_amortised(
@@ -36,6 +38,7 @@ def refine(
     params: Params,
     q: DiagonalGaussian,
     batch: Batch,
+    context: Any = None,
     *,
     key: Key,
     train: bool,
@@ -53,8 +56,9 @@ def refine(
     Args:
       model: the VAE.
       params: its parameters.
-      q: what the encoder says, `[B, L]`.
-      batch: B sentences.
+      q: the encoder's posterior, `[B, L]`.
+      batch: B examples.
+      context: not used: the bound computes it.
       key: the one that the terms are computed from (`jvae.elbo`).
       train: whether dropout acts, drawn anew in each step.
       steps: K.
@@ -65,6 +69,7 @@ def refine(
     References:
       Kim et al. (2018), Semi-Amortized Variational Autoencoders, algorithm 1.
     """
+    del context
     amortised = model._replace(refine=None)
 
     def bound(q: DiagonalGaussian, key: Key) -> Array:

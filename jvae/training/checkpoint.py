@@ -33,11 +33,11 @@ def open_checkpoints(workdir: Path, *, read_only: bool = False) -> ocp.Checkpoin
       UserError: the folder cannot be made or read.
     """
     options = ocp.CheckpointManagerOptions(
-        best_fn=lambda metrics: metrics["elbo"],
+        best_fn=lambda metrics: metrics["score"],
         preservation_policy=preservation_policy.AnyPreservationPolicy(
             [
                 preservation_policy.LatestN(2),
-                preservation_policy.BestN(n=1, get_metric_fn=lambda metrics: metrics["elbo"]),
+                preservation_policy.BestN(n=1, get_metric_fn=lambda metrics: metrics["score"]),
             ]
         ),
         enable_async_checkpointing=False,
@@ -82,7 +82,7 @@ def save(
     stored = _stored(state)
     filled = jax.tree.map(lambda leaf: leaf if leaf.size else jnp.zeros(1, leaf.dtype), stored)
     items = ocp.args.Composite(state=ocp.args.StandardSave(filled), meta=ocp.args.JsonSave(meta))
-    metrics = {"elbo": -math.inf if best is None else best}
+    metrics = {"score": -math.inf if best is None else best}
     try:
         _reserve(Path(manager.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(filled)))
         manager.save(step, args=items, metrics=metrics, force=True)
@@ -141,9 +141,8 @@ def restore(manager: ocp.CheckpointManager, like: TrainState, *, best: bool = Fa
 
 
 def _stored(state: TrainState) -> dict[str, Any]:
-    """By field, without those that are empty: a checkpoint older than such a field has none."""
-    fields = state._asdict().items()
-    return {name: field for name, field in fields if not isinstance(field, tuple) or len(field)}
+    """Names the fields that hold arrays."""
+    return {name: field for name, field in state._asdict().items() if jax.tree.leaves(field)}
 
 
 def shapes(tree: Any) -> Any:

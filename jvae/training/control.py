@@ -1,10 +1,11 @@
-"""What happens between epochs: the phase switch, the halvings, the end. Pure functions."""
+"""Decisions between epochs: the phase switch, learning-rate decay, the end. Pure functions."""
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from jvae.training.state import Totals, TrainState
+from jvae.training.state import TrainState
 
 
 class ControlSettings(NamedTuple):
@@ -31,7 +32,7 @@ class ControlSettings(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What the loop has to do after an epoch."""
+    """The loop's tasks after an epoch."""
 
     is_best: bool
     reload_best: bool
@@ -45,8 +46,8 @@ def end_epoch(
 
     Args:
       state: after the epoch's last update.
-      score: of the validation split: what the best epoch has most of, its ELBO at full KL weight
-        or what a run without one learns by; nats per sentence.
+      score: of the validation split, highest in the best epoch: its ELBO at full KL weight, or
+        another where the run learns by another; nats per example.
       mutual_information: of the validation split (He's estimator), nats.
       settings: limits.
 
@@ -54,7 +55,7 @@ def end_epoch(
       He et al. (2019), section 4.2: the aggressive phase ends for good at the first epoch in which
       the mutual information falls.
     """
-    # As precise as the state keeps them: the same figure twice is neither better nor worse.
+    # As precise as the state keeps them: the same score twice is neither better nor worse.
     score, mutual_information = float(jnp.float32(score)), float(jnp.float32(mutual_information))
     epoch = int(state.epoch) + 1
     was_aggressive = bool(state.aggressive)
@@ -65,30 +66,30 @@ def end_epoch(
         )
         and epoch < settings.aggressive_epochs
     )
-    is_best = score > float(state.best_elbo)
+    is_best = score > float(state.best_score)
 
-    bad_epochs = int(state.bad_epochs) + 1 if score < float(state.plateau_elbo) else 0
+    bad_epochs = int(state.bad_epochs) + 1 if score < float(state.plateau_score) else 0
     cut = bad_epochs >= settings.patience and epoch > settings.warm_epochs
     # The reference is the epoch before, not the best of all, unless that epoch was worse.
-    plateau_elbo = score if bad_epochs == 0 or cut else float(state.plateau_elbo)
+    plateau_score = score if bad_epochs == 0 or cut else float(state.plateau_score)
     decays = int(state.decays) + cut
 
     state = state._replace(
         epoch=jnp.int32(epoch),
         aggressive=jnp.bool_(aggressive),
         previous_mi=jnp.float32(mutual_information),
-        best_elbo=jnp.float32(score) if is_best else state.best_elbo,
+        best_score=jnp.float32(score) if is_best else state.best_score,
         best_epoch=jnp.int32(epoch) if is_best else state.best_epoch,
         bad_epochs=jnp.int32(0 if cut else bad_epochs),
-        plateau_elbo=jnp.float32(plateau_elbo),
+        plateau_score=jnp.float32(plateau_score),
         lr_scale=state.lr_scale * settings.decay if cut else state.lr_scale,
         decays=jnp.int32(decays),
-        totals=Totals.zeros(),
+        totals=jax.tree.map(jnp.zeros_like, state.totals),
     )
     reload_best = bool(cut) and not finished(state, settings)
     return state, Decision(is_best, reload_best, was_aggressive and not aggressive)
 
 
 def finished(state: TrainState, settings: ControlSettings) -> bool:
-    """Whether a run has nothing left to do."""
+    """Tells whether a run has nothing left to do."""
     return int(state.decays) >= settings.max_decays or int(state.epoch) >= settings.epochs

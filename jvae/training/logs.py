@@ -1,4 +1,4 @@
-"""Where numbers go: metrics.jsonl, TensorBoard, and lines on the terminal."""
+"""Logs: metrics.jsonl, TensorBoard, and lines of progress on the terminal."""
 
 import json
 import os
@@ -143,10 +143,19 @@ def _line(record: dict[str, Any]) -> str:
 
 
 class Progress:
-    """A line every few seconds: where, how good, how fast, how long still."""
+    """Prints a line every few seconds: progress, metrics, speed, time left."""
 
-    def __init__(self, print_line: Callable[[str], None], every_seconds: float, num_epochs: int):
-        """`num_epochs` is the most that the run can take, for the time left."""
+    def __init__(
+        self,
+        print_line: Callable[[str], None],
+        every_seconds: float,
+        num_epochs: int,
+        *,
+        row: str = "example",
+        symbol: str = "symbol",
+    ):
+        """`num_epochs` is the most that the run can take; `row` and `symbol` are nouns."""
+        self._row, self._symbol = row, symbol
         self._print, self._every, self._num_epochs = print_line, every_seconds, num_epochs
         self._start = self._last = time.monotonic()
         self._first = 0.0
@@ -166,16 +175,19 @@ class Progress:
         done = max(share - self._first, 1e-9)
         epoch_left = elapsed * (1 - share) / done
         run_left = epoch_left + (self._num_epochs - epoch) * elapsed / done
-        sentences = totals.sentences + totals.inner_sentences
+        rows = totals.rows + totals.inner_rows
         share_of_epoch = done / max(share, 1e-9)  # the sums include what ran before a resume
-        rate = share_of_epoch * sentences / elapsed
-        tokens_rate = rate * totals.tokens / max(totals.sentences, 1.0)
+        rate = share_of_epoch * rows / elapsed
+        symbols_rate = rate * totals.symbols / max(totals.rows, 1.0)
+        metrics = "  ".join(
+            f"{name} {total / totals.rows:.2f}"
+            for name, total in sorted(totals.metrics.items(), reverse=True)
+        )
         inner = f", {totals.inner_updates / totals.updates:.0f} inner updates each"
         self._print(
             f"epoch {epoch}/{self._num_epochs} {share:4.0%}  "
-            f"loss {totals.loss / totals.sentences:.2f}  rec {totals.rec / totals.sentences:.2f}  "
-            f"kl {totals.kl / totals.sentences:.2f}  {rate:,.0f} sentences/s  "
-            f"{tokens_rate:,.0f} tokens/s{inner if aggressive else ''}  "
+            f"loss {totals.loss / totals.rows:.2f}  {metrics}  {rate:,.0f} {self._row}s/s  "
+            f"{symbols_rate:,.0f} {self._symbol}s/s{inner if aggressive else ''}  "
             f"left: epoch {duration(epoch_left)}, run at most {duration(run_left)}"
         )
 

@@ -1,4 +1,4 @@
-"""The training loop: it owns the clock, the signals and the disk; all else is pure."""
+"""The training loop, which reads the clock, takes signals and writes to the disk."""
 
 import math
 import signal
@@ -17,16 +17,18 @@ from jvae.data.batching import Plan
 from jvae.errors import UserError
 from jvae.training import checkpoint
 from jvae.training.control import ControlSettings, end_epoch, finished
-from jvae.training.feed import Feed
 from jvae.training.logs import MetricsLog, Progress
+from jvae.training.pipeline import Pipeline
 from jvae.training.profile import Profiler
-from jvae.training.state import FAULT_TERMS, TrainState
+from jvae.training.state import TrainState
 from jvae.training.steps import Step
 from jvae.types import Key
 
 # Steps dispatched before the host waits for them: few enough to answer a signal at once and to
 # notice a fault, enough to keep the device busy.
 SYNC_EVERY = 8
+# Names of metrics in words.
+TERMS = {"rec": "reconstruction", "kl": "KL"}
 SPENT = "seconds"  # of a checkpoint's meta, in mid-epoch: how long the epoch has lasted
 
 
@@ -44,30 +46,35 @@ class Job(NamedTuple):
     Attributes:
       step: compiled.
       key: the run's root key.
-      feed: what its steps read.
+      pipeline: what its steps read.
       plan: epoch -> its batches.
-      place_state: a state onto the devices, as the step returns it.
-      validate: state -> {"elbo", "mi", ..}, nats per sentence, logged as they are.
-      score: of these, what is highest in the best epoch.
+      place_state: puts a state on the devices as the step returns it.
+      validate: state -> metrics of the validation split, logged as they are; "mi" ends the
+        aggressive phase.
+      score: these -> a number that is highest in the best epoch.
       reset_optimisers: state -> state with fresh optimiser states, after a reload of the best.
-      schedules: steps `[M]` -> what each has by name, `[M]`.
-      kl_weight: state -> weight, for the log.
+      schedules: steps `[M]` -> the value of each schedule by name, `[M]`.
+      describe: state -> numbers of the objective by name, for the log.
+      summary: record of an epoch -> its line on the terminal.
       settings: limits.
       meta: written with every checkpoint.
+      row: a noun for an example, in messages.
     """
 
     step: Step
     key: Key
-    feed: Feed
+    pipeline: Pipeline
     plan: Callable[[int], Plan]
     place_state: Callable[[TrainState], TrainState]
     validate: Callable[[TrainState], dict[str, Any]]
     score: Callable[[dict[str, Any]], float]
     reset_optimisers: Callable[[TrainState], TrainState]
     schedules: Callable[[np.ndarray], dict[str, np.ndarray]]
-    kl_weight: Callable[[TrainState], Any]
+    describe: Callable[[TrainState], dict[str, Any]]
+    summary: Callable[[dict[str, Any]], str]
     settings: ControlSettings
     meta: dict[str, Any]
+    row: str = "example"
 
 
 @contextmanager
@@ -96,7 +103,7 @@ def train(
     profiler: Profiler,
     print_line: Callable[[str], None],
 ) -> TrainState:
-    """Runs epochs until the plan of the schedule is through.
+    """Trains epoch by epoch until the limits are reached.
 
     Raises:
       Interrupted: on SIGINT or SIGTERM, after a checkpoint.
@@ -109,27 +116,26 @@ def train(
             state, record = _epoch(job, state, spent, checkpoints, progress, profiler, received)
             spent = 0.0
             validation = job.validate(state)
-            if not math.isfinite(validation["elbo"]):
+            score = job.score(validation)
+            if not math.isfinite(score):
                 raise UserError(
-                    f"the validation ELBO became non-finite after step {record['step']}; "
+                    f"the validation score became non-finite after step {record['step']}; "
                     f"{_advice(checkpoints)}"
                 )
             record |= validation
             # Absent for posteriors that have no estimator of it; only the aggressive phase asks.
             mi = validation.get("mi", 0.0)
-            score = job.score(validation)
             state, decision = end_epoch(state, score, mi, job.settings)
             if decision.reload_best:
                 like = checkpoint.shapes(state)
                 # Let go of first: two whole states would be the peak of the run's memory.
                 state = state._replace(
-                    params=None, opt_state=None, inner_opt_state=None, adversary=()
+                    params=None, opt_state=None, inner_opt_state=None, own_opt_states={}
                 )
                 best = checkpoint.restore(checkpoints, like, best=True)
-                # A discriminator knows the z of one encoder, and a KL's weight follows the KL of
-                # one: both go back with it.
+                # What an objective learns and counts belongs to one encoder: it goes back with it.
                 state = state._replace(
-                    params=best.params, adversary=best.adversary, rate_control=best.rate_control
+                    params=best.params, own_opt_states=best.own_opt_states, carried=best.carried
                 )
                 del best  # and with it the optimisers' states
                 state = job.reset_optimisers(state)
@@ -139,7 +145,7 @@ def train(
             # this line and writes it again.
             log.write(record)
             checkpoint.save(checkpoints, state, job.meta, score if decision.is_best else None)
-            print_line(_summary(record, decision.is_best))
+            print_line(job.summary(record) + ("  (best)" if decision.is_best else ""))
             if decision.phase_ended:
                 print_line("mutual information fell: the aggressive phase is over")
             if decision.reload_best:
@@ -160,7 +166,7 @@ def _epoch(
     profiler: Profiler,
     received: list[int],
 ) -> tuple[TrainState, dict[str, Any]]:
-    """The rest of the current epoch, which has lasted `spent` s, and its record for the log."""
+    """Runs the rest of the current epoch, which has lasted `spent` s; returns its record too."""
     number = int(state.epoch)
     host_plan = job.plan(number)
     rows = len(host_plan.bucket)
@@ -169,16 +175,16 @@ def _epoch(
     scheduled = job.schedules(number * rows + np.arange(rows))
     start = time.monotonic() - spent
     progress.start_epoch(first / rows)
-    with closing(job.feed.steps(host_plan, number, first, aggressive)) as steps:
+    with closing(job.pipeline.inputs(host_plan, number, first, aggressive)) as steps:
         for row in range(first, rows):
             signum = _asked_to_stop(received, row)
             if signum:
                 meta = job.meta | {SPENT: time.monotonic() - start}
                 checkpoint.save(checkpoints, state, meta, None)
                 raise Interrupted(signum)
-            given = next(steps)
+            inputs = next(steps)
             profiler.before_step()
-            state = job.step(state, job.key, *given, at_row(scheduled, row))
+            state = job.step(state, job.key, *inputs, at_row(scheduled, row))
             profiler.after_step(state)
             if (row + 1) % SYNC_EVERY == 0 or row + 1 == rows or aggressive:
                 _check(job, state, host_plan, checkpoints)
@@ -188,10 +194,9 @@ def _epoch(
     record = {
         "epoch": number + 1,
         "step": int(state.step),
-        "train_loss": totals.loss / totals.sentences,
-        "train_rec": totals.rec / totals.sentences,
-        "train_kl": totals.kl / totals.sentences,
-        "kl_weight": float(job.kl_weight(state)),
+        "train_loss": totals.loss / totals.rows,
+        **{f"train_{name}": total / totals.rows for name, total in totals.metrics.items()},
+        **{name: float(value) for name, value in job.describe(state).items()},
         "lr_scale": float(state.lr_scale),
         "aggressive": aggressive,
         "inner_updates": totals.inner_updates,
@@ -203,17 +208,17 @@ def _epoch(
 
 
 def _numbers(scalars: Any) -> Any:
-    """Python's own, all fetched at once: one by one each would wait for the device."""
+    """Fetches scalars as Python numbers, all at once: one by one each would wait."""
     return jax.tree.map(lambda scalar: scalar.item(), jax.device_get(scalars))
 
 
 def at_row(scheduled: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-    """What one step is given of an epoch's schedules."""
+    """Takes one step's values of an epoch's schedules."""
     return {name: values[row] for name, values in scheduled.items()}
 
 
 def _asked_to_stop(received: list[int], row: int) -> int:
-    """The signal that this or another process received, or 0."""
+    """Returns the signal that this or another process received, or 0."""
     mine = received[0] if received else 0
     if jax.process_count() == 1:
         return mine
@@ -226,12 +231,13 @@ def _check(job: Job, state: TrainState, plan: Plan, checkpoints: ocp.CheckpointM
     fault = _numbers(state.fault)
     if fault.term == 0:
         return
-    row = job.feed.plan_row(plan, fault.step, fault.row)
-    sentences = plan.index[row][plan.weight[row] > 0].tolist()
+    row = job.pipeline.plan_row(plan, fault.step, fault.row)
+    numbers = plan.index[row][plan.weight[row] > 0].tolist()
+    term = [*sorted(state.totals.metrics), "gradient"][fault.term - 1]
     where = f"step {fault.step}" + (f", inner update {fault.inner}" if fault.inner >= 0 else "")
     raise UserError(
-        f"the {FAULT_TERMS[fault.term]} became non-finite at {where}, training sentences "
-        f"{sentences}; {_advice(checkpoints)}"
+        f"the {TERMS.get(term, term)} became non-finite at {where}, training {job.row}s "
+        f"{numbers}; {_advice(checkpoints)}"
     )
 
 
@@ -241,16 +247,4 @@ def _advice(checkpoints: ocp.CheckpointManager) -> str:
     return (
         f"{kept}: lower training.learning_rate or training.clip_norm and train anew, in another "
         "--workdir"
-    )
-
-
-def _summary(record: dict[str, Any], is_best: bool) -> str:
-    mi = f"mi {record['mi']:.2f}  " if "mi" in record else ""
-    au = f"au {record['au']}  " if "au" in record else ""
-    vectors = f"vectors {record['vectors']:.2f}  " if "vectors" in record else ""
-    return (
-        f"epoch {record['epoch']}: valid elbo {record['elbo']:.2f}  rec {record['rec']:.2f}  "
-        f"kl {record['kl']:.2f}  {mi}{au}{vectors}"
-        f"kl weight {record['kl_weight']:.2f}  {record['seconds']:.0f} s"
-        + ("  (best)" if is_best else "")
     )

@@ -27,7 +27,7 @@ class Memory(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{megabytes(self.total)} ({megabytes(self.arguments)} parameters, optimisers and "
-            f"corpus, {megabytes(self.work + self.outputs)} work space)"
+            f"data, {megabytes(self.work + self.outputs)} work space)"
         )
 
 

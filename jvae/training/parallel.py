@@ -4,8 +4,8 @@ With several processes (hosts), every one of them runs the same program over the
 JAX moves what must move between them. An array that all of them hold whole is made from each
 process's own copy.
 
-The mesh has two axes. A batch's rows are spread over "data". Over "vocab" are spread the arrays
-with one entry per word (`VOCAB_AXES`), and with them their optimiser states and the logits.
+The mesh has two axes. A batch's rows are spread over "data". Over "model" are spread the largest
+arrays, which are known by their names (`SPLIT_AXES`), and with them their optimiser states.
 """
 
 import re
@@ -23,10 +23,10 @@ from jvae.training.state import TrainState
 from jvae.training.steps import Sharding, Step
 from jvae.types import Array
 
-ROWS, VOCAB = "data", "vocab"
+ROWS, PARTS = "data", "model"
 
-# Parameters with an axis of one entry per word, by their name, and which axis that is.
-VOCAB_AXES = {"embedding": 0, "output_kernel": 1}
+# Parameters that are spread over "model", by their names, and the axis that is cut.
+SPLIT_AXES = {"embedding": 0, "output_kernel": 1}
 
 
 class Parallel(NamedTuple):
@@ -39,7 +39,7 @@ class Parallel(NamedTuple):
       compile: step -> compiled step; its state is donated.
       compile_evaluation: function -> compiled function, whose result every process can read.
       replicate: puts arrays on every device.
-      place_state: puts a state, or parameters, on the devices, `VOCAB_AXES` spread.
+      place_state: puts a state, or parameters, on the devices, `SPLIT_AXES` spread.
       shard: puts `[B, ..]` arrays on the devices, rows spread.
       own: what `place_state` gave, whole, on the first of this process's devices; all processes
         must call it.
@@ -129,42 +129,41 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
 
 
 def state_shardings(state: Any, mesh: Mesh) -> Any:
-    """Where each array of a state, or of parameters, belongs.
+    """Decides where each array of a state, or of parameters, belongs.
 
     Raises:
-      UserError: the vocabulary does not divide into the mesh's parts.
+      UserError: such an array does not divide into the mesh's parts.
     """
-    parts = mesh.shape[VOCAB]
+    parts = mesh.shape[PARTS]
 
     def of_leaf(path: tuple, leaf: Any) -> NamedSharding:
         # Optimiser states mirror the parameters, names included.
-        axis = VOCAB_AXES.get(getattr(path[-1], "key", ""))
+        axis = SPLIT_AXES.get(getattr(path[-1], "key", ""))
         if axis is None:
             return NamedSharding(mesh, PartitionSpec())
-        words = leaf.shape[axis]
-        if words % parts:
+        size = leaf.shape[axis]
+        if size % parts:
             raise UserError(
-                f"training.vocab_shards = {parts} does not divide the vocabulary of {words} "
-                f"tokens: choose a divisor, or begin a run with data.max_size = "
-                f"{words - words % parts}"
+                f"training.model_shards = {parts} does not divide the {size} entries of "
+                f"{path[-1].key}: choose a divisor, or {size - size % parts} entries"
             )
-        return NamedSharding(mesh, PartitionSpec(*[None] * axis, VOCAB))
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, PARTS))
 
     return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
-def _mesh_jit(devices: list[jax.Device], vocab_shards: int) -> Parallel:
-    if len(devices) % vocab_shards:
+def _mesh_jit(devices: list[jax.Device], model_shards: int) -> Parallel:
+    if len(devices) % model_shards:
         raise UserError(
-            f"training.vocab_shards = {vocab_shards} does not divide the {len(devices)} devices: "
+            f"training.model_shards = {model_shards} does not divide the {len(devices)} devices: "
             "choose a divisor of it"
         )
-    row_shards = len(devices) // vocab_shards
+    row_shards = len(devices) // model_shards
     # Auto axes: JAX places the sharded gather and the reductions by itself, so that the step's
-    # code is the one-device code. "vocab" comes last: its parts are neighbours, on one host if
+    # code is the one-device code. "model" comes last: its parts are neighbours, on one host if
     # they fit there.
     mesh = jax.make_mesh(
-        (row_shards, vocab_shards), (ROWS, VOCAB), axis_types=(AxisType.Auto,) * 2, devices=devices
+        (row_shards, model_shards), (ROWS, PARTS), axis_types=(AxisType.Auto,) * 2, devices=devices
     )
     replicated = NamedSharding(mesh, PartitionSpec())
     by_row = NamedSharding(mesh, PartitionSpec(ROWS))
@@ -190,8 +189,8 @@ def _mesh_jit(devices: list[jax.Device], vocab_shards: int) -> Parallel:
     )
 
 
-def _pmap(devices: list[jax.Device], vocab_shards: int) -> Parallel:
-    assert vocab_shards == 1
+def _pmap(devices: list[jax.Device], model_shards: int) -> Parallel:
+    assert model_shards == 1
 
     def local_rows(rows: Array) -> Array:
         size = rows.shape[0] // len(devices)
@@ -210,7 +209,7 @@ def _pmap(devices: list[jax.Device], vocab_shards: int) -> Parallel:
         numbers = jnp.arange(len(devices))
         return lambda *arguments: mapped(numbers, *arguments)
 
-    base = _mesh_jit(devices, vocab_shards)
+    base = _mesh_jit(devices, model_shards)
     return base._replace(
         sharding=Sharding(rows=local_rows, reduce=partial(jax.lax.psum, axis_name=ROWS)),
         compile=compile,

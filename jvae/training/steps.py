@@ -1,109 +1,99 @@
-"""One update of training, as a pure function of the state, the corpus and the epoch's plan."""
+"""One update of training, as a pure function of the state, the data and the epoch's plan."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jvae.data.batching import take_batch
-from jvae.objectives import ELBOTerms, Loss, Scheduled, elbo
+from jvae.batch import Batch, resized, size_of
+from jvae.objectives import Objective
 from jvae.random import Stream, stream
-from jvae.remedies.adversarial import Adversary
-from jvae.remedies.aggregate import prior_draws
 from jvae.remedies.aggressive import InnerLoop, InnerUpdate, aggressive_update
-from jvae.remedies.rate_control import RateControl
-from jvae.training.optimisers import clip_factor
+from jvae.training.optimisers import ENCODER, Optimisers, clip_factor
 from jvae.training.state import Fault, TrainState
-from jvae.types import Array, Batch, Key, Params
-from jvae.vae import VAE
+from jvae.types import Array, Key, Params
 
 
-class DeviceCorpus(NamedTuple):
-    """Sentences on the device: `tokens` `[N, T_max + 1]` and `lengths` `[N]`.
+class DeviceData(NamedTuple):
+    """Examples on the devices: the training split, or one step's part of it.
 
-    The training set, or one step's part of it (`jvae.training.feed.streamed`). A part has
-    `numbers` `[N]`, those that its sentences have in the training set, and its plan's rows are
-    in the order in which the step visits them.
+    Attributes:
+      x: observations, leading axis N.
+      condition: likewise, or None.
+      numbers: `[N]`, of a part: the numbers that its examples have in the split; the rows of its
+        plan are then in the order in which the step visits them. None for a whole split.
     """
 
-    tokens: Array
-    lengths: Array
+    x: Any
+    condition: Any = None
     numbers: Array | None = None
 
 
 class DevicePlan(NamedTuple):
-    """`jvae.data.batching.Plan` on the device: `[M]`, `[M, B]`, `[M, B]`."""
+    """`jvae.data.batching.Plan` on the devices: `[M]`, `[M, B]`, `[M, B]`."""
 
     bucket: Array
     index: Array  # type: ignore[assignment]  # not tuple.index
     weight: Array
 
 
-class _Given(NamedTuple):
+class _Inputs(NamedTuple):
     """What a step works on, beside the state.
 
     Attributes:
-      key: the step's own.
-      corpus: sentences.
+      key: of the step.
+      data: examples.
       plan: of the epoch.
       row: of the plan, which batch.
-      scheduled: what the schedules give at this step.
+      scheduled: values of the schedules at this step.
     """
 
     key: Key
-    corpus: DeviceCorpus
+    data: DeviceData
     plan: DevicePlan
     row: Array
-    scheduled: Scheduled
+    scheduled: Mapping[str, Any]
 
 
 class Sums(NamedTuple):
-    """Of one batch over its real sentences; float32 scalars, but for the last.
+    """Sums of one batch over its real rows.
 
     Attributes:
-      adversary: the gradient of the discriminator's loss, if there is one.
+      loss: nats.
+      metrics: the objective's, by name.
+      rows, symbols: counts.
+      statistics: the objective's.
     """
 
     loss: Array
-    rec: Array
-    kl: Array
-    sentences: Array
-    tokens: Array
-    adversary: Params = ()
+    metrics: dict[str, Array]
+    rows: Array
+    symbols: Array
+    statistics: dict[str, Any]
 
 
 class StepSettings(NamedTuple):
     """What the compiled step is specialised to.
 
     Attributes:
-      widths: the buckets, predicted tokens.
-      clip_norm: global gradient norm above which an update is scaled down.
-      num_samples: samples of z per sentence.
+      widths: of the buckets.
       microbatches: equal parts in which a batch's gradient is summed, to save memory.
-      inner: settings of the aggressive loop, or None to leave it out of the program.
-      terms: what a batch's terms are computed by, `jvae.elbo` or one with its arguments.
-      rate_control: its weight of the KL replaces the loss's own, which must be 1; or None.
-      adversary: what else the encoder pays, against a discriminator that the step trains; or None.
+      inner: settings of the aggressive loop, or None to leave it out of the compiled step.
     """
 
     widths: tuple[int, ...]
-    clip_norm: float = 5.0
-    num_samples: int = 1
     microbatches: int = 1
     inner: InnerLoop | None = None
-    terms: Callable[..., ELBOTerms] = elbo
-    rate_control: RateControl | None = None
-    adversary: Adversary | None = None
 
 
 class Sharding(NamedTuple):
     """How a step spreads over devices (`jvae.training.parallel`).
 
     Attributes:
-      rows: applied to `[B]` arrays of a plan's row, before sentences are gathered.
+      rows: applied to `[B]` arrays of a plan's row, before examples are gathered.
       reduce: applied to sums over rows, to make them sums over all devices.
     """
 
@@ -111,86 +101,88 @@ class Sharding(NamedTuple):
     reduce: Callable[[Any], Any] = lambda sums: sums
 
 
-# The plan's row comes last but one.
-Step = Callable[[TrainState, Key, DeviceCorpus, DevicePlan, Any, Scheduled], TrainState]
+class Step(Protocol):
+    """One update."""
+
+    def __call__(
+        self,
+        state: TrainState,
+        key: Key,
+        data: DeviceData,
+        plan: DevicePlan,
+        row: Any,
+        scheduled: Mapping[str, Any],
+    ) -> TrainState:
+        """`row` is the plan's; `scheduled` has "learning_rate", "inner_learning_rate",
+        "clip_norm" (of the global gradient norm) and what the objective asks for.
+        """
+        ...
 
 
-def _fault(sums: Sums, grad_norm: Array) -> Array:
-    """0, or the code of the first non-finite term (`FAULT_TERMS`)."""
-    terms = (grad_norm, sums.kl, sums.rec)
-    fault = jnp.int32(0)
-    for code, term in zip((3, 2, 1), terms, strict=True):
-        fault = jnp.where(jnp.isfinite(term), fault, code)
-    return fault
+def gather(data: DeviceData, index: Array, weight: Array, width: int) -> Batch:
+    """Gathers the batch of a plan's row, `index` and `weight` `[B]`, padded to `width`."""
 
+    def take(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.take(leaf, index, axis=0), tree)
 
-def gather(corpus: DeviceCorpus, index: Array, weight: Array, width: int) -> Batch:
-    """The batch of a plan's row: `index` and `weight` `[B]`, `width` predicted tokens."""
-    batch = take_batch(corpus.tokens, corpus.lengths, index, weight, width)
-    if corpus.numbers is None:
-        return batch
-    # The noise belongs to the sentence's number.
-    return batch._replace(index=jnp.take(corpus.numbers, index))
+    # The noise belongs to the example's number.
+    numbers = index if data.numbers is None else jnp.take(data.numbers, index)
+    return Batch(take(resized(data.x, width)), take(data.condition), numbers, weight)
 
 
 def inner_row(key: Key, number: Array, row: Array, num_rows: Array | int) -> Array:
-    """The plan's row of an inner update: the step's own, then random ones, as in He's script."""
+    """Chooses the plan's row of an inner update: the step's, then random ones, as He's script."""
     drawn = jax.random.randint(stream(key, Stream.INNER_BATCH, number), (), 0, num_rows)
     return jnp.where(number == 0, row, drawn)
 
 
+def first_fault(sums: Sums, grad_norm: Array) -> Array:
+    """Returns 0, or the code of the first non-finite term (`jvae.training.state.Fault`)."""
+    fault, terms = jnp.int32(0), [*sums.metrics.values(), grad_norm]
+    for code, term in reversed(list(enumerate(terms, start=1))):
+        fault = jnp.where(jnp.isfinite(term), fault, code)
+    return fault
+
+
 def make_step(
-    model: VAE,
-    loss: Loss,
-    optimiser: optax.GradientTransformation,
-    inner_optimiser: optax.GradientTransformation,
-    settings: StepSettings,
-    sharding: Sharding,
+    objective: Objective, optimisers: Optimisers, settings: StepSettings, sharding: Sharding
 ) -> Step:
-    """Builds `step(state, key, corpus, plan, row, scheduled) -> state`.
+    """Builds `step(state, key, data, plan, row, scheduled) -> state`.
 
     Outside the aggressive phase a step is one joint update. Within it, the encoder is updated by
-    the inner loop and the step's own update reaches the decoder and the prior only (He et al.,
-    2019, algorithm 1). All buckets are branches of one program.
+    the inner loop and the step's own update reaches the other parameters only (He et al., 2019,
+    algorithm 1). All buckets are branches of one compiled function.
 
     A step that meets a non-finite number changes nothing but `state.fault`, and after that no
     step changes anything: the parameters stay those of the last good update.
     """
-    control, adversary = settings.rate_control, settings.adversary
 
-    def batch_sums(params: Params, batch: Batch, state: TrainState, given: _Given):
-        key = given.key
-        terms = settings.terms(
-            model, params, batch, key=key, num_samples=settings.num_samples, train=True
+    def batch_sums(
+        params: Params, batch: Batch, state: TrainState, inputs: _Inputs
+    ) -> tuple[Array, Sums]:
+        outcome = objective.apply(
+            params, state.carried, batch, key=inputs.key, scheduled=inputs.scheduled
         )
-        losses = loss(terms, given.scheduled, batch.weight)
-        if control is not None:
-            losses += (control.kl_weight(state.rate_control) - 1) * terms.total_kl
-        own: Params = ()
-        if adversary is not None:
-            losses += adversary.loss(state.adversary, terms.z)
-            draws = prior_draws(model, params, batch, stream(key, Stream.ADVERSARY))
-            own = adversary.gradient(state.adversary, terms.z, draws, batch.weight)
+        metrics = {name: jnp.sum(value * batch.weight) for name, value in outcome.metrics.items()}
         sums = Sums(
-            loss=jnp.sum(losses * batch.weight),
-            rec=-jnp.sum(terms.log_likelihood * batch.weight),
-            kl=jnp.sum(terms.total_kl * batch.weight),
-            sentences=jnp.sum(batch.weight),
-            tokens=jnp.sum(batch.lengths * batch.weight),
-            adversary=own,
+            loss=jnp.sum(outcome.losses * batch.weight),
+            metrics=metrics,
+            rows=jnp.sum(batch.weight),
+            symbols=jnp.sum(size_of(batch.x) * batch.weight),
+            statistics=outcome.statistics,
         )
         return sums.loss, sums
 
     def gradient(
-        of: Callable[..., tuple[Array, Sums]], wrt: Params, state: TrainState, given: _Given
-    ) -> tuple[Params, Sums, Array]:
-        """Of a plan's row: the sum of its losses' gradients, its sums, and the norm of the mean."""
-        corpus, plan, row = given.corpus, given.plan, given.row
+        of: Callable[..., tuple[Array, Sums]], wrt: Params, state: TrainState, inputs: _Inputs
+    ) -> tuple[Params, Sums]:
+        """Sums the gradients of a plan's row over its examples."""
+        data, plan, row = inputs.data, inputs.plan, inputs.row
 
-        def at_width(width: int):
+        def at_width(width: int) -> Callable[[Params], tuple[Params, Sums]]:
             def of_rows(wrt: Params, index: Array, weight: Array) -> tuple[Params, Sums]:
-                batch = gather(corpus, sharding.rows(index), sharding.rows(weight), width)
-                return jax.grad(of, has_aux=True)(wrt, batch, state, given)
+                batch = gather(data, sharding.rows(index), sharding.rows(weight), width)
+                return jax.grad(of, has_aux=True)(wrt, batch, state, inputs)
 
             def branch(wrt: Params) -> tuple[Params, Sums]:
                 index, weight = plan.index[row], plan.weight[row]
@@ -210,107 +202,127 @@ def make_step(
             return branch
 
         branches = [at_width(width) for width in settings.widths]
-        grads, sums = sharding.reduce(jax.lax.switch(plan.bucket[row], branches, wrt))
-        return grads, sums, optax.tree.norm(grads) / sums.sentences
+        return sharding.reduce(jax.lax.switch(plan.bucket[row], branches, wrt))
 
-    def inner_loop(state: TrainState, given: _Given) -> TrainState:
+    def inner_loop(state: TrainState, inputs: _Inputs) -> TrainState:
         assert settings.inner is not None
-        decoder_and_prior = {k: v for k, v in state.params.items() if k != "encoder"}
-        joint_norm = settings.inner.clip == "joint"
+        scheduled, joint_norm = inputs.scheduled, settings.inner.clip == "joint"
+        shared = optimisers.shared(state.params)
+        others = {name: group for name, group in state.params.items() if name != ENCODER}
 
         def row_of(number: Array) -> Array:
-            if given.corpus.numbers is not None:  # the host has drawn already
+            if inputs.data.numbers is not None:  # the host has drawn already
                 return number
-            return inner_row(given.key, number, given.row, given.plan.bucket.shape[0])
+            return inner_row(inputs.key, number, inputs.row, inputs.plan.bucket.shape[0])
 
-        def of_encoder(encoder: Params, *rest: Any):
-            return batch_sums(decoder_and_prior | {"encoder": encoder}, *rest)
+        def of_encoder(encoder: Params, *rest: Any) -> tuple[Array, Sums]:
+            return batch_sums(others | {ENCODER: encoder}, *rest)
+
+        def of_shared(shared: Params, *rest: Any) -> tuple[Array, Sums]:
+            return batch_sums(state.params | shared, *rest)
 
         def update(encoder: Params, opt_state: Any, number: Array) -> InnerUpdate:
-            key = stream(given.key, Stream.INNER_LOOP, number)
-            own = given._replace(key=key, row=row_of(number))
+            key = stream(inputs.key, Stream.INNER_LOOP, number)
+            now = inputs._replace(key=key, row=row_of(number))
             if joint_norm:
-                params = decoder_and_prior | {"encoder": encoder}
-                grads, sums, norm = gradient(batch_sums, params, state, own)
-                grads = grads["encoder"]
+                grads, sums = gradient(of_shared, shared | {ENCODER: encoder}, state, now)
+                norm = optax.tree.norm(grads) / sums.rows
+                grads = grads[ENCODER]
             else:
-                grads, sums, norm = gradient(of_encoder, encoder, state, own)
-            fault = _fault(sums, norm)
+                grads, sums = gradient(of_encoder, encoder, state, now)
+                norm = optax.tree.norm(grads) / sums.rows
+            fault = first_fault(sums, norm)
             # One pass over the gradient makes the mean and clips it.
-            factor = clip_factor(norm, settings.clip_norm) / sums.sentences
+            factor = clip_factor(norm, scheduled["clip_norm"]) / sums.rows
             grads = optax.tree.scale(factor, grads)
-            updates, new_opt_state = inner_optimiser.update(grads, opt_state, encoder)
+            updates, new_opt_state = optimisers.inner.update(grads, opt_state, encoder)
+            updates = optax.tree.scale(-scheduled["inner_learning_rate"], updates)
             updates = optax.tree.scale(state.lr_scale, updates)
             new = (optax.apply_updates(encoder, updates), new_opt_state)
             encoder, opt_state = _keep_if(fault == 0, new, (encoder, opt_state))
-            return InnerUpdate(encoder, opt_state, sums.loss, sums.tokens, sums.sentences, fault)
+            return InnerUpdate(encoder, opt_state, sums.loss, sums.symbols, sums.rows, fault)
 
         active = state.aggressive & (state.fault.term == 0)
         inner = aggressive_update(
-            update, state.params["encoder"], state.inner_opt_state, settings.inner, active=active
+            update, state.params[ENCODER], state.inner_opt_state, settings.inner, active=active
         )
         totals = state.totals._replace(
             inner_updates=state.totals.inner_updates + inner.updates,
-            inner_sentences=state.totals.inner_sentences + inner.sentences,
+            inner_rows=state.totals.inner_rows + inner.rows,
         )
         last = inner.updates - 1
         fault = Fault(inner.fault, state.step, last, row_of(last))
         return state._replace(
-            params=state.params | {"encoder": inner.encoder},
+            params=state.params | {ENCODER: inner.encoder},
             inner_opt_state=inner.opt_state,
             totals=totals,
             fault=_keep_if(inner.fault != 0, fault, state.fault),
         )
 
-    def outer_update(state: TrainState, given: _Given) -> TrainState:
-        grads, sums, norm = gradient(batch_sums, state.params, state, given)
-        factor = clip_factor(norm, settings.clip_norm)
-        grads = optax.tree.scale(factor / sums.sentences, grads)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+    def own_updates(
+        state: TrainState, grads: Params, rows: Array
+    ) -> tuple[Params, dict[str, Any], Array]:
+        """Updates the groups with optimisers of their own, which are not clipped."""
+        params, opt_states, norm = {}, {}, jnp.float32(0)
+        for name, optimiser in optimisers.own.items():
+            mean, before = optax.tree.scale(1 / rows, grads[name]), state.own_opt_states[name]
+            updates, opt_states[name] = optimiser.update(mean, before, state.params[name])
+            params[name] = optax.apply_updates(state.params[name], updates)
+            norm += optax.tree.norm(grads[name])
+        return params, opt_states, norm
+
+    def outer_update(state: TrainState, inputs: _Inputs) -> TrainState:
+        scheduled = inputs.scheduled
+        grads, sums = gradient(batch_sums, state.params, state, inputs)
+        shared, shared_grads = optimisers.shared(state.params), optimisers.shared(grads)
+        norm = optax.tree.norm(shared_grads) / sums.rows
+        factor = clip_factor(norm, scheduled["clip_norm"])
+        shared_grads = optax.tree.scale(factor / sums.rows, shared_grads)
+        updates, opt_state = optimisers.joint.update(shared_grads, state.opt_state, shared)
+        updates = optax.tree.scale(-scheduled["learning_rate"], updates)
         updates = optax.tree.scale(state.lr_scale, updates)
         # In the aggressive phase the inner loop alone moves the encoder.
         moves = jnp.where(state.aggressive, 0.0, 1.0)
-        updates["encoder"] = optax.tree.scale(moves, updates["encoder"])
+        updates = updates | {ENCODER: optax.tree.scale(moves, updates[ENCODER])}
+        own, own_opt_states, own_norm = own_updates(state, grads, sums.rows)
+        add = partial(jax.tree.map, jnp.add)
         totals = state.totals._replace(
             loss=state.totals.loss + sums.loss,
-            rec=state.totals.rec + sums.rec,
-            kl=state.totals.kl + sums.kl,
-            sentences=state.totals.sentences + sums.sentences,
-            tokens=state.totals.tokens + sums.tokens,
+            metrics=add(state.totals.metrics, sums.metrics),
+            rows=state.totals.rows + sums.rows,
+            symbols=state.totals.symbols + sums.symbols,
             updates=state.totals.updates + 1,
             clipped=state.totals.clipped + (factor < 1),
             grad_norm=state.totals.grad_norm + norm,
         )
+        params, carried = objective.after(
+            optax.apply_updates(shared, updates) | own, state.carried, sums.statistics
+        )
         good = state._replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             opt_state=opt_state,
+            own_opt_states=own_opt_states,
+            carried=carried,
             totals=totals,
         )
-        if control is not None:
-            kl = sums.kl / sums.sentences
-            good = good._replace(rate_control=control.update(state.rate_control, kl))
-        if adversary is not None:
-            own = optax.tree.scale(1 / sums.sentences, sums.adversary)
-            good = good._replace(adversary=adversary.update(state.adversary, own))
-            # A discriminator that is lost would fail the next step.
-            norm += optax.tree.norm(sums.adversary)
-        term = _fault(sums, norm)
-        bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), given.row))
+        # A group that is lost would fail the next step.
+        term = first_fault(sums, norm + own_norm)
+        bad = state._replace(fault=Fault(term, state.step, jnp.int32(-1), inputs.row))
         return _keep_if(term == 0, good, bad)
 
     def step(
         state: TrainState,
         key: Key,
-        corpus: DeviceCorpus,
+        data: DeviceData,
         plan: DevicePlan,
         row: Array,
-        scheduled: Scheduled,
+        scheduled: Mapping[str, Any],
     ) -> TrainState:
-        given = _Given(stream(key, Stream.TRAINING, state.step), corpus, plan, row, scheduled)
+        inputs = _Inputs(stream(key, Stream.TRAINING, state.step), data, plan, row, scheduled)
         if settings.inner is not None:
-            state = inner_loop(state, given)
-        return _keep_if(state.fault.term == 0, outer_update(state, given), state)
+            state = inner_loop(state, inputs)
+        return _keep_if(state.fault.term == 0, outer_update(state, inputs), state)
 
     return step
 
