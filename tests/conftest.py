@@ -20,12 +20,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JVAE_CACHE_DIR", str(CACHE / "data"))
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jvae
-from jvae.types import BOS, EOS, Batch
+from jvae.batch import BOS, EOS, Batch
 
 VOCAB, LATENT = 12, 3
 
@@ -44,7 +43,6 @@ def make_model(vocab_size: int = VOCAB, latent_size: int = LATENT, **options) ->
         jvae.lstm_encoder(**sizes),
         jvae.lstm_decoder(**sizes, **options),
         jvae.standard_normal(latent_size=latent_size),
-        latent_size,
     )
 
 
@@ -65,12 +63,7 @@ def make_sentences(
 def make_batch(number: int = 6, width: int = 8, *, seed: int = 0) -> Batch:
     """A batch of random sentences."""
     tokens, lengths = make_sentences(number, width, seed=seed)
-    return Batch(
-        jnp.asarray(tokens),
-        jnp.asarray(lengths),
-        jnp.arange(number, dtype=jnp.int32),
-        jnp.ones(number),
-    )
+    return jvae.text_batch(tokens, lengths)
 
 
 @pytest.fixture
