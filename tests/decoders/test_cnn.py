@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jvae
 from jvae.decoders import CNN_SIZES, cnn_decoder
 from jvae.decoders.cnn import CNNDecoder
 from jvae.layers import dropout, word_dropout
@@ -17,7 +18,7 @@ RATES = {"dropout_in": 0.5, "dropout_out": 0.3, "word_dropout": 0.4}
 SIZES = {"vocab_size": VOCAB, "latent_size": LATENT, "embed_size": 5, "hidden_size": 7}
 DECODER = cnn_decoder(**SIZES, **RATES, size="S")
 BATCH = make_batch(5, 12, seed=1)  # longer than the first two blocks see
-B, T = BATCH.targets.shape
+B, T = BATCH.x.targets.shape
 Z = jnp.asarray(np.random.default_rng(2).normal(size=(B, LATENT)), jnp.float32)
 KEY = jax.random.key(4)
 
@@ -78,11 +79,13 @@ def expected(*columns) -> list[float]:
 
 def test_the_decoder_is_the_numpy_one():
     run = jax.jit(lambda b: DECODER.log_prob(PARAMS, Z, b, key=None, train=False))
-    columns = (Z, BATCH.inputs, BATCH.targets, BATCH.lengths)
+    columns = (Z, BATCH.x.inputs, BATCH.x.targets, BATCH.x.lengths)
     np.testing.assert_allclose(run(BATCH), expected(*columns), rtol=1e-5)
-    filled = jnp.where(jnp.arange(T + 1) <= BATCH.lengths[:, None], BATCH.tokens, 7)
-    assert not np.array_equal(filled, BATCH.tokens)
-    np.testing.assert_array_equal(run(BATCH._replace(tokens=filled)), run(BATCH))
+    filled = jnp.where(jnp.arange(T + 1) <= BATCH.x.lengths[:, None], BATCH.x.ids, 7)
+    assert not np.array_equal(filled, BATCH.x.ids)
+    np.testing.assert_array_equal(
+        run(BATCH.replace(x=jvae.Tokens(filled, BATCH.x.lengths))), run(BATCH)
+    )
 
 
 def test_the_training_decoder_is_the_numpy_one_under_the_same_noise():
@@ -94,14 +97,14 @@ def test_the_training_decoder_is_the_numpy_one_under_the_same_noise():
         words_key = stream(KEY, Stream.WORD_DROPOUT)
         return (
             DECODER.log_prob(PARAMS, Z, BATCH, key=KEY, train=True),
-            word_dropout(BATCH.inputs, RATES["word_dropout"], key=words_key, index=BATCH.index),
+            word_dropout(BATCH.x.inputs, RATES["word_dropout"], key=words_key, index=BATCH.index),
             keep(Stream.EMBEDDING_DROPOUT, RATES["dropout_in"], 5),
             keep(Stream.OUTPUT_DROPOUT, RATES["dropout_out"], 7),
         )
 
     log_prob, words, keep_in, keep_out = training()
-    assert np.any(words != BATCH.inputs)
-    columns = (Z, words, BATCH.targets, BATCH.lengths, keep_in, keep_out)
+    assert np.any(words != BATCH.x.inputs)
+    columns = (Z, words, BATCH.x.targets, BATCH.x.lengths, keep_in, keep_out)
     np.testing.assert_allclose(log_prob, expected(*columns), rtol=1e-5)
 
 
@@ -125,7 +128,7 @@ def test_a_size_sees_its_receptive_field_and_no_more(size, field):
     @jax.grad
     def gradient(embedded):
         def hidden(module, embedded):
-            return module._extend(module.start(jnp.ones((1, 1)), 1), embedded)[1]
+            return module._extend(module.start(jnp.ones((1, 1)), None, 1), embedded)[1]
 
         return jnp.sum(module.apply(params, embedded, method=hidden)[:, last])
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jvae
+from jvae.batch import UNK, Batch
 from jvae.decoders import transformer_decoder
+from jvae.distributions.sets import VectorSet
 from jvae.encoders import transformer_encoder
 from jvae.generation import beam_search
 from jvae.posteriors import nvib
-from jvae.sets import VectorSet
-from jvae.types import UNK, Batch
 from tests.conftest import LATENT, VOCAB, make_batch
 
 SIZES = {
@@ -25,7 +26,7 @@ SIZES = {
     "layers": 1,
 }
 BATCH = make_batch(4, 6)
-B, T = BATCH.targets.shape
+B, T = BATCH.x.targets.shape
 KEY = jax.random.key(4)
 RNG = np.random.default_rng(2)
 VECTOR = jnp.asarray(RNG.normal(size=(B, LATENT)), jnp.float32)
@@ -48,13 +49,13 @@ def make(z, **options):
 def test_the_inputless_decoder_in_training_reads_unknown_words():
     decoder, params = make(VECTOR, dropout_in=0.0, dropout_out=0.0, word_dropout=1.0)
     found = jax.jit(lambda: decoder.log_prob(params, VECTOR, BATCH, key=KEY, train=True))()
-    carry, total = decoder.start(params, VECTOR, T), np.zeros(B)
-    step = jax.jit(decoder.step)
+    carry, total = decoder.steps.start(params, VECTOR, None, T), np.zeros(B)
+    step = jax.jit(decoder.steps.step)
     for t in range(T):
-        token = jnp.full(B, UNK) if t else BATCH.inputs[:, 0]
+        token = jnp.full(B, UNK) if t else BATCH.x.inputs[:, 0]
         carry, logits = step(params, carry, token)
-        chosen = jax.nn.log_softmax(logits)[np.arange(B), BATCH.targets[:, t]]
-        total += np.where(BATCH.mask[:, t], chosen, 0)
+        chosen = jax.nn.log_softmax(logits)[np.arange(B), BATCH.x.targets[:, t]]
+        total += np.where(BATCH.x.mask[:, t], chosen, 0)
     np.testing.assert_allclose(found, total, rtol=1e-5)
 
 
@@ -64,17 +65,20 @@ def test_with_a_skip_connection_the_output_layer_reads_z_too():
     weights = {name: leaf for name, leaf in params.items() if name != "latent_to_output"}
     # With this output kernel the logits are the last block's output.
     weights["output_kernel"] = jnp.eye(4, VOCAB)
-    bare, carry = plain.start(weights, VECTOR, T), decoder.start(params, VECTOR, T)
-    plain_step, step = jax.jit(plain.step), jax.jit(decoder.step)
+    bare, carry = (
+        plain.steps.start(weights, VECTOR, None, T),
+        decoder.steps.start(params, VECTOR, None, T),
+    )
+    plain_step, step = jax.jit(plain.steps.step), jax.jit(decoder.steps.step)
     skipped = np.asarray(VECTOR) @ params["latent_to_output"]["kernel"]
     total = np.zeros(B)
     for t in range(T):
-        bare, hidden = plain_step(weights, bare, BATCH.inputs[:, t])
-        carry, found = step(params, carry, BATCH.inputs[:, t])
+        bare, hidden = plain_step(weights, bare, BATCH.x.inputs[:, t])
+        carry, found = step(params, carry, BATCH.x.inputs[:, t])
         logits = (hidden[:, :4] + skipped) @ params["output_kernel"]
         np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-5)
-        chosen = jax.nn.log_softmax(logits)[np.arange(B), BATCH.targets[:, t]]
-        total += np.where(BATCH.mask[:, t], chosen, 0)
+        chosen = jax.nn.log_softmax(logits)[np.arange(B), BATCH.x.targets[:, t]]
+        total += np.where(BATCH.x.mask[:, t], chosen, 0)
     for train in (True, False):
         found = decoder.log_prob(params, VECTOR, BATCH, key=KEY, train=train)
         np.testing.assert_allclose(found, total, rtol=1e-5)
@@ -85,8 +89,8 @@ def test_a_beam_has_the_probability_that_it_is_said_to_have():
     decoder, params = make(SET)
     search = jax.jit(lambda z: beam_search(decoder, params, z, max_length=T, beam_size=3))
     found = search(SET)
-    tokens = jnp.concatenate([BATCH.tokens[:, :1], found.tokens], axis=1)
-    batch = BATCH._replace(tokens=tokens, lengths=found.lengths)
+    tokens = jnp.concatenate([BATCH.x.ids[:, :1], found.tokens], axis=1)
+    batch = BATCH.replace(x=jvae.Tokens(tokens, found.lengths))
     rescored = jax.jit(lambda b: decoder.log_prob(params, SET, b, key=None, train=False))(batch)
     np.testing.assert_allclose(rescored, found.log_prob, rtol=1e-4)
 
@@ -95,17 +99,17 @@ def test_a_beam_has_the_probability_that_it_is_said_to_have():
 def test_neither_lengths_nor_positions_compile_anew(z):
     chex.clear_trace_counter()  # it counts a function's traces in all tests
     decoder, params = make(z)
-    step = jax.jit(chex.assert_max_traces(decoder.step, n=1))
-    carry = decoder.start(params, z, T)
+    step = jax.jit(chex.assert_max_traces(decoder.steps.step, n=1))
+    carry = decoder.steps.start(params, z, None, T)
     for t in range(T):
-        carry, _ = step(params, carry, BATCH.inputs[:, t])
+        carry, _ = step(params, carry, BATCH.x.inputs[:, t])
 
     @partial(chex.assert_max_traces, n=1)
     def log_prob(batch: Batch):
         return decoder.log_prob(params, z, batch, key=None, train=False)
 
     run, batches = jax.jit(log_prob), [make_batch(B, T, seed=seed) for seed in range(3)]
-    assert len({tuple(batch.lengths.tolist()) for batch in batches}) == 3
+    assert len({tuple(batch.x.lengths.tolist()) for batch in batches}) == 3
     for batch in batches:
         run(batch)
 
@@ -125,15 +129,17 @@ def test_nor_do_they_from_nvib_through_denoising_attention():
     def run(batch: Batch):
         z = mixture(batch)
         of_text = decoder.log_prob(params, z, batch, key=None, train=False)
-        _, logits = decoder.step(params, decoder.start(params, z, T), batch.inputs[:, 0])
+        _, logits = decoder.steps.step(
+            params, decoder.steps.start(params, z, None, T), batch.x.inputs[:, 0]
+        )
         return of_text, logits, z.count
 
     batches = [make_batch(B, T, seed=seed) for seed in range(3)]
     for batch in batches:
         of_text, logits, count = run(batch)
         assert np.all(np.isfinite(of_text)) and np.all(np.isfinite(logits))
-        np.testing.assert_array_equal(count, batch.lengths + 1)
-    assert len({tuple(batch.lengths.tolist()) for batch in batches}) == 3
+        np.testing.assert_array_equal(count, batch.x.lengths + 1)
+    assert len({tuple(batch.x.lengths.tolist()) for batch in batches}) == 3
 
 
 def products(jaxpr) -> list[tuple[int, ...]]:
@@ -154,8 +160,8 @@ def test_a_token_costs_no_more_the_more_tokens_came_before():
     decoder, params = make(VECTOR, layers=2)
     shapes = {}
     for length in (50, 100):
-        carry = decoder.start(params, VECTOR, length)
-        step = jax.make_jaxpr(decoder.step)(params, carry, BATCH.inputs[:, 0])
+        carry = decoder.steps.start(params, VECTOR, None, length)
+        step = jax.make_jaxpr(decoder.steps.step)(params, carry, BATCH.x.inputs[:, 0])
         shapes[length] = products(step.jaxpr)
     assert len(shapes[50]) > 10
     for short, long in zip(shapes[50], shapes[100], strict=True):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import jvae
+from jvae.distributions.sets import VectorSet
 from jvae.layers import DenoisingAttention, denoising_attention
 from jvae.layers.denoising import VARIANTS, attend, precompute
-from jvae.sets import VectorSet
 
 B, T, K, P, H, E = 3, 4, 5, 6, 2, 3
 S = np.sqrt(E)

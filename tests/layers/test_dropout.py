@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import jvae
+from jvae.batch import BOS, UNK
 from jvae.layers import dropout, word_dropout
-from jvae.types import BOS, UNK
 from tests.conftest import LATENT, make_batch, make_model
 
 KEY = jax.random.key(11)
@@ -86,7 +86,7 @@ def test_word_dropout_replaces_words_by_unk_at_its_rate_but_never_the_start():
 
 def test_word_dropout_at_rate_one_leaves_only_the_start():
     batch = make_batch()
-    replaced = np.asarray(words(1.0, batch.inputs, batch.index))
+    replaced = np.asarray(words(1.0, batch.x.inputs, batch.index))
     np.testing.assert_array_equal(replaced[:, 0], BOS)
     np.testing.assert_array_equal(replaced[:, 1:], UNK)
 
@@ -107,13 +107,13 @@ def test_an_inputless_decoder_and_that_evaluation_ignores_every_rate():
         return np.asarray(run())
 
     # Inputless: what step() says after <s> <unk> <unk> .., whatever the words were.
-    carry, expected = plain.decoder.start(params, z, 6), np.zeros(4)
-    step = jax.jit(plain.decoder.step)
+    carry, expected = plain.decoder.steps.start(params, z, None, 6), np.zeros(4)
+    step = jax.jit(plain.decoder.steps.step)
     for t in range(6):
         token = jnp.full(4, BOS if t == 0 else UNK, jnp.int32)
         carry, logits = step(params, carry, token)
-        chosen = jax.nn.log_softmax(logits)[np.arange(4), batch.targets[:, t]]
-        expected += np.where(batch.mask[:, t], chosen, 0)
+        chosen = jax.nn.log_softmax(logits)[np.arange(4), batch.x.targets[:, t]]
+        expected += np.where(batch.x.mask[:, t], chosen, 0)
     np.testing.assert_allclose(log_prob(inputless, train=True), expected, atol=1e-5)
 
     evaluated = log_prob(plain, train=False)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jvae
 from jvae.encoders import lstm_encoder
 from jvae.layers import LSTM, LSTMCarry, dropout, lstm_cell, lstm_scan, product, word_dropout
 from jvae.random import Stream, stream
@@ -20,7 +21,7 @@ RATES = {"dropout_in": 0.5, "dropout_out": 0.3, "word_dropout": 0.4}
 MODEL = make_model(**RATES)
 SKIPPING = make_model(**RATES, skip=True)
 BATCH = make_batch(5, 7, seed=1)
-B, T = BATCH.targets.shape
+B, T = BATCH.x.targets.shape
 Z = jnp.asarray(np.random.default_rng(2).normal(size=(B, LATENT)), jnp.float32)
 KEY = jax.random.key(4)
 
@@ -87,16 +88,18 @@ def test_the_encoder_is_the_numpy_one():
     params = random_params(MODEL.encoder.init, BATCH)
     apply = jax.jit(lambda p, b: MODEL.encoder.apply(p, b, key=None, train=False))
     q = apply(params, BATCH)
-    tokens, lengths = np.asarray(BATCH.tokens), np.asarray(BATCH.lengths)
+    tokens, lengths = np.asarray(BATCH.x.ids), np.asarray(BATCH.x.lengths)
     assert len(set(lengths.tolist())) > 2  # there is padding to mask
     rows = zip(tokens, lengths, strict=True)
     expected = np.stack([numpy_encoder(float64(params), *row) for row in rows])
     np.testing.assert_allclose(q.mean, expected[:, :LATENT], atol=1e-5)
     np.testing.assert_allclose(q.log_var, expected[:, LATENT:], atol=1e-5)
     # What stands in the padding is never read.
-    filled = jnp.where(jnp.arange(T + 1) <= BATCH.lengths[:, None], BATCH.tokens, 7)
-    assert not np.array_equal(filled, BATCH.tokens)
-    np.testing.assert_array_equal(apply(params, BATCH._replace(tokens=filled)).mean, q.mean)
+    filled = jnp.where(jnp.arange(T + 1) <= BATCH.x.lengths[:, None], BATCH.x.ids, 7)
+    assert not np.array_equal(filled, BATCH.x.ids)
+    np.testing.assert_array_equal(
+        apply(params, BATCH.replace(x=jvae.Tokens(filled, BATCH.x.lengths))).mean, q.mean
+    )
 
 
 def test_the_point_encoder_has_the_mean_alone():
@@ -106,7 +109,7 @@ def test_the_point_encoder_has_the_mean_alone():
     params = random_params(encoder.init, BATCH)
     assert params["head"]["kernel"].shape == (7, LATENT)
     mean = jax.jit(lambda: encoder.apply(params, BATCH, key=None, train=False).mean)()
-    rows = zip(np.asarray(BATCH.tokens), np.asarray(BATCH.lengths), strict=True)
+    rows = zip(np.asarray(BATCH.x.ids), np.asarray(BATCH.x.lengths), strict=True)
     expected = np.stack([numpy_encoder(float64(params), *row) for row in rows])
     np.testing.assert_allclose(mean, expected, atol=1e-5)
 
@@ -117,17 +120,17 @@ def test_the_decoder_is_the_numpy_one(decoder_params):
         numpy_decoder(float64(decoder_params), *row)
         for row in zip(
             float64(Z),
-            np.asarray(BATCH.inputs),
-            np.asarray(BATCH.targets),
-            np.asarray(BATCH.lengths),
+            np.asarray(BATCH.x.inputs),
+            np.asarray(BATCH.x.targets),
+            np.asarray(BATCH.x.lengths),
             strict=True,
         )
     ]
     result = log_prob(decoder_params, Z, BATCH)
     np.testing.assert_allclose(result, expected, atol=1e-5, rtol=1e-6)
-    filled = jnp.where(jnp.arange(T + 1) <= BATCH.lengths[:, None], BATCH.tokens, 7)
+    filled = jnp.where(jnp.arange(T + 1) <= BATCH.x.lengths[:, None], BATCH.x.ids, 7)
     np.testing.assert_array_equal(
-        log_prob(decoder_params, Z, BATCH._replace(tokens=filled)), result
+        log_prob(decoder_params, Z, BATCH.replace(x=jvae.Tokens(filled, BATCH.x.lengths))), result
     )
 
 
@@ -142,7 +145,7 @@ def test_the_training_decoder_is_the_numpy_one_under_the_same_noise(model):
             return dropout(jnp.ones((B, T, size)), rate, key=stream(KEY, name), index=b.index)
 
         words = word_dropout(
-            b.inputs, RATES["word_dropout"], key=stream(KEY, Stream.WORD_DROPOUT), index=b.index
+            b.x.inputs, RATES["word_dropout"], key=stream(KEY, Stream.WORD_DROPOUT), index=b.index
         )
         keep_in = keep(Stream.EMBEDDING_DROPOUT, RATES["dropout_in"], 5)
         keep_out = keep(Stream.OUTPUT_DROPOUT, RATES["dropout_out"], 7)
@@ -150,14 +153,14 @@ def test_the_training_decoder_is_the_numpy_one_under_the_same_noise(model):
         return log_prob, words, keep_in, keep_out
 
     log_prob, words, keep_in, keep_out = map(np.asarray, training(decoder_params, Z, BATCH))
-    assert np.any(words != BATCH.inputs)
+    assert np.any(words != BATCH.x.inputs)
     expected = [
         numpy_decoder(float64(decoder_params), *row)
         for row in zip(
             float64(Z),
             words,
-            np.asarray(BATCH.targets),
-            np.asarray(BATCH.lengths),
+            np.asarray(BATCH.x.targets),
+            np.asarray(BATCH.x.lengths),
             keep_in,
             keep_out,
             strict=True,
@@ -175,11 +178,11 @@ def test_with_a_skip_connection_z_reaches_the_output_past_a_dead_recurrence():
     logits = float64(Z) @ float64(live)["latent_to_output"]["kernel"]
     logits = logits @ float64(live)["output_kernel"]
     log_probs = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
-    expected = np.where(BATCH.mask, np.take_along_axis(log_probs, BATCH.targets, 1), 0).sum(1)
+    expected = np.where(BATCH.x.mask, np.take_along_axis(log_probs, BATCH.x.targets, 1), 0).sum(1)
     found = SKIPPING.decoder.log_prob(params, Z, BATCH, key=None, train=False)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    _, from_step = SKIPPING.decoder.step(
-        params, SKIPPING.decoder.start(params, Z, 1), BATCH.inputs[:, 0]
+    _, from_step = SKIPPING.decoder.steps.step(
+        params, SKIPPING.decoder.steps.start(params, Z, None, 1), BATCH.x.inputs[:, 0]
     )
     np.testing.assert_allclose(jax.nn.log_softmax(from_step), log_probs, atol=1e-5)
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
 from jvae.layers import Transformer
 from jvae.layers.transformer import sinusoidal_positions
 from jvae.random import Stream, stream
-from jvae.sets import VectorSet
 
 B, T, EMBED, H, HEADS, L, K = 3, 5, 3, 4, 2, 3, 4
 KEY = jax.random.key(3)
