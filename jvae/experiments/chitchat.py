@@ -15,8 +15,9 @@ For the real thing, on a GPU or TPU: `--config.data.max_length=0 --config.traini
 
 from ml_collections import ConfigDict
 
-from jvae.experiments.command import main
-from jvae.experiments.config import default_config
+from jvae.runs.flags import main
+from jvae.tasks import get_task
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:
@@ -57,9 +58,9 @@ def get_config() -> ConfigDict:
             "inner_max_updates": 5,
         }
     )
-    config.evaluation.update({"iw_samples": 500, "iw_sentences": 200})
+    config.evaluation.update({"iw_samples": 500, "iw_examples": 200})
     return config
 
 
 if __name__ == "__main__":
-    main(__file__)
+    main(__file__, get_task("text"))

@@ -14,9 +14,9 @@ sentences have up to 50 tokens and 10,000 words; longer ones are left out.
 
 In the paper's terms, with P = `model.latent_size` and after the ramp of `objective.kl_epochs`:
 
-- `objective.gaussian_weight` = lambda_G / P (the KL of the vectors' Gaussians);
-- `objective.dirichlet_weight` = lambda_D (the KL of their weights);
-- `model.nvib_delta` = alpha^Delta, pseudo-counts of the conditional prior for each token: less is
+- `objective.by_name.gaussian_weight` = lambda_G / P (the KL of the vectors' Gaussians);
+- `objective.by_name.dirichlet_weight` = lambda_D (the KL of their weights);
+- `model.nvib.delta` = alpha^Delta, pseudo-counts of the conditional prior for each token: less is
   meant to drop more vectors;
 - the number of vectors weighs 1: our prior learns it, theirs does not model it.
 
@@ -30,8 +30,9 @@ it.
 from ml_collections import ConfigDict
 
 from jvae.experiments import chitchat, text
-from jvae.experiments.command import main
-from jvae.experiments.config import default_config
+from jvae.runs.flags import main
+from jvae.tasks import get_task
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:
@@ -44,12 +45,10 @@ def get_config() -> ConfigDict:
             "decoder": "transformer",
             "posterior": "nvib",
             "prior": "dirichlet_process",
-            "attention": "denoising",
             "latent_size": 128,
             "embed_size": 128,
             "hidden_size": 128,
-            "layers": 1,
-            "heads": 1,
+            "transformer": {"layers": 1, "heads": 1, "attention": "denoising"},
             "dropout_in": 0.1,
             "dropout_out": 0.1,
             "init_scale": 0.08,  # of the language models that judge its sentences
@@ -58,8 +57,7 @@ def get_config() -> ConfigDict:
     config.objective.update(
         {
             "loss": "by_name",
-            "gaussian_weight": 2e-3,
-            "dirichlet_weight": 1.0,
+            "by_name": {"gaussian_weight": 2e-3, "dirichlet_weight": 1.0},
             "kl_start": 0.0,
             "kl_epochs": 3.0,
         }
@@ -73,9 +71,9 @@ def get_config() -> ConfigDict:
             "learning_rate": 2e-3,
         }
     )
-    config.evaluation.update({"iw_samples": 100, "iw_sentences": 200})
+    config.evaluation.update({"iw_samples": 100, "iw_examples": 200})
     return config
 
 
 if __name__ == "__main__":
-    main(__file__, text_files=True, text_limits=text.LIMITS, prefix="nvib-")
+    main(__file__, get_task("text"), files=True, limits=text.LIMITS, prefix="nvib-")

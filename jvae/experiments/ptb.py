@@ -9,8 +9,9 @@ al., 2019, as quoted by Optimus: IW-NLL 101.2, KL 0.0, AU 0). The files are down
 
 from ml_collections import ConfigDict
 
-from jvae.experiments.command import main
-from jvae.experiments.config import default_config
+from jvae.runs.flags import main
+from jvae.tasks import get_task
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:
@@ -23,4 +24,4 @@ def get_config() -> ConfigDict:
 
 
 if __name__ == "__main__":
-    main(__file__)
+    main(__file__, get_task("text"))

@@ -15,8 +15,9 @@ autoencoder finds it. The defaults here are Adam, no dropout and a KL weight fro
 
 from ml_collections import ConfigDict
 
-from jvae.experiments.command import main
-from jvae.experiments.config import default_config
+from jvae.runs.flags import main
+from jvae.tasks import get_task
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:
@@ -52,4 +53,4 @@ def get_config() -> ConfigDict:
 
 
 if __name__ == "__main__":
-    main(__file__)
+    main(__file__, get_task("text"))

@@ -13,9 +13,10 @@ Sentences of more than 50 tokens are left out, and the vocabulary has 10,000 wor
 from ml_collections import ConfigDict
 
 from jvae.experiments import chitchat
-from jvae.experiments.command import main
+from jvae.runs.flags import main
+from jvae.tasks import get_task
 
-# Of own sentences, whatever the experiment.
+# For own sentences, whatever the experiment.
 LIMITS = {"max_size": 10_000, "max_length": 50}
 
 
@@ -27,4 +28,4 @@ def get_config() -> ConfigDict:
 
 
 if __name__ == "__main__":
-    main(__file__, text_files=True, text_limits=LIMITS)
+    main(__file__, get_task("text"), files=True, limits=LIMITS)

@@ -117,13 +117,14 @@ class Methods(NamedTuple):
     Attributes:
       plain: fields of a model without a remedy, from which each method differs in its own alone.
       methods: by name.
-      bounds: method -> names of the floor and ceiling that have its decoder.
+      bounds: method, or several joined by "+" -> names of the floor and ceiling that have its
+        decoder, or nothing.
       default: names that are compared without a word of the user.
     """
 
     plain: Callable[[Any], Mapping[str, Any]]
     methods: Mapping[str, Method]
-    bounds: Callable[[str], tuple[str, str]]
+    bounds: Callable[[str], tuple[str, ...]]
     default: tuple[str, ...]
 
 

@@ -5,12 +5,13 @@ JAX moves what must move between them. An array that all of them hold whole is m
 process's own copy.
 
 The mesh has two axes. A batch's rows are spread over "data". Over "model" are spread the largest
-arrays, which are known by their names (`SPLIT_AXES`), and with them their optimiser states.
+arrays, which a task knows by their names, and with them their optimiser states.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -25,8 +26,7 @@ from jvae.types import Array
 
 ROWS, PARTS = "data", "model"
 
-# Parameters that are spread over "model", by their names, and the axis that is cut.
-SPLIT_AXES = {"embedding": 0, "output_kernel": 1}
+Axes = Mapping[str, int]  # names of arrays that are spread over "model" -> the axis that is cut
 
 
 class Parallel(NamedTuple):
@@ -39,7 +39,7 @@ class Parallel(NamedTuple):
       compile: step -> compiled step; its state is donated.
       compile_evaluation: function -> compiled function, whose result every process can read.
       replicate: puts arrays on every device.
-      place_state: puts a state, or parameters, on the devices, `SPLIT_AXES` spread.
+      place_state: puts a state, or parameters, on the devices, the largest arrays spread.
       shard: puts `[B, ..]` arrays on the devices, rows spread.
       own: what `place_state` gave, whole, on the first of this process's devices; all processes
         must call it.
@@ -128,7 +128,7 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(partial(put, sharding=sharding), tree)
 
 
-def state_shardings(state: Any, mesh: Mesh) -> Any:
+def state_shardings(state: Any, mesh: Mesh, axes: Axes) -> Any:
     """Decides where each array of a state, or of parameters, belongs.
 
     Raises:
@@ -138,7 +138,7 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
 
     def of_leaf(path: tuple, leaf: Any) -> NamedSharding:
         # Optimiser states mirror the parameters, names included.
-        axis = SPLIT_AXES.get(getattr(path[-1], "key", ""))
+        axis = axes.get(getattr(path[-1], "key", ""))
         if axis is None:
             return NamedSharding(mesh, PartitionSpec())
         size = leaf.shape[axis]
@@ -152,7 +152,9 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
-def _mesh_jit(devices: list[jax.Device], model_shards: int) -> Parallel:
+def _mesh_jit(
+    devices: list[jax.Device], model_shards: int = 1, axes: Axes = MappingProxyType({})
+) -> Parallel:
     if len(devices) % model_shards:
         raise UserError(
             f"training.model_shards = {model_shards} does not divide the {len(devices)} devices: "
@@ -172,7 +174,7 @@ def _mesh_jit(devices: list[jax.Device], model_shards: int) -> Parallel:
     def compile(step: Step) -> Step:
         def placed(*arguments: Any) -> TrainState:
             state = step(*arguments)
-            return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
+            return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh, axes))
 
         return jax.jit(placed, donate_argnums=0)
 
@@ -183,13 +185,15 @@ def _mesh_jit(devices: list[jax.Device], model_shards: int) -> Parallel:
         compile=compile,
         compile_evaluation=partial(jax.jit, out_shardings=replicated),
         replicate=partial(place, sharding=replicated),
-        place_state=lambda state: jax.tree.map(put, state, state_shardings(state, mesh)),
+        place_state=lambda state: jax.tree.map(put, state, state_shardings(state, mesh, axes)),
         shard=partial(place, sharding=by_row),
         own=lambda tree: jax.tree.map(lambda leaf: leaf.addressable_data(0), whole(tree)),
     )
 
 
-def _pmap(devices: list[jax.Device], model_shards: int) -> Parallel:
+def _pmap(
+    devices: list[jax.Device], model_shards: int = 1, axes: Axes = MappingProxyType({})
+) -> Parallel:
     assert model_shards == 1
 
     def local_rows(rows: Array) -> Array:
@@ -209,7 +213,7 @@ def _pmap(devices: list[jax.Device], model_shards: int) -> Parallel:
         numbers = jnp.arange(len(devices))
         return lambda *arguments: mapped(numbers, *arguments)
 
-    base = _mesh_jit(devices, model_shards)
+    base = _mesh_jit(devices, model_shards, axes)
     return base._replace(
         sharding=Sharding(rows=local_rows, reduce=partial(jax.lax.psum, axis_name=ROWS)),
         compile=compile,

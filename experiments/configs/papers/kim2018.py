@@ -13,9 +13,8 @@ rate 1, momentum 0.5 and clipping at 5 of a batch's mean, which are 1/32 and 28 
 Different here: the steps raise the ELBO at KL weight 1, the source's at the training's weight.
 """
 
+from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
-
-from jvae.experiments.config import default_config
 
 
 def get_config() -> ConfigDict:
@@ -23,6 +22,6 @@ def get_config() -> ConfigDict:
     config = default_config()
     config.data.name = "text"
     config.data.max_size = 20_000
-    config.model.refine_steps = 20
+    config.model.refine = "semi_amortised"
     config.training.epochs = 30
     return config

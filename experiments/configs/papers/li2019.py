@@ -20,5 +20,5 @@ def get_config() -> ConfigDict:
     """Two phases."""
     config = ptb.get_config()
     config.training.pretrain_epochs = 100
-    config.objective.update({"loss": "free_bits", "free_bits": 8.0, "kl_start": 0.0})
+    config.objective.update({"loss": "free_bits", "free_bits": {"target": 8.0}, "kl_start": 0.0})
     return config

@@ -10,17 +10,18 @@ VL 335.9 (3.8). Without that initialisation, which jvae has not, expect a lower 
 The set-up (LSTM encoder 1024, embedding 512, z 32, Adam 2e-3, dropout 0.3) is from memory too.
 """
 
+from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
-
-from jvae.experiments.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """Size L; `--config.model.cnn_size=S` and so on for the others."""
+    """Size L; `--config.model.cnn.size=S` and so on for the others."""
     config = default_config()
     config.data.name = "text"
     config.data.max_size = 20_000
-    config.model.update({"decoder": "cnn", "cnn_size": "L", "dropout_in": 0.3, "dropout_out": 0.3})
+    config.model.update(
+        {"decoder": "cnn", "cnn": {"size": "L"}, "dropout_in": 0.3, "dropout_out": 0.3}
+    )
     config.objective.kl_start = 0.0
     config.training.update({"optimiser": "adam", "learning_rate": 2e-3})
     return config

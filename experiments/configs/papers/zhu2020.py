@@ -17,9 +17,8 @@ Different here: to the variance of the means 1e-12 is added, not the source's 1e
 what small initial weights give (BUILD_NOTES.md, "Deviations from papers").
 """
 
+from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
-
-from jvae.experiments.config import default_config
 
 
 def get_config() -> ConfigDict:
@@ -27,6 +26,6 @@ def get_config() -> ConfigDict:
     config = default_config()
     config.data.name = "text"
     config.data.max_size = 20_000
-    config.model.update({"posterior_map": "batch_norm", "bn_gamma": 0.6})
+    config.model.update({"posterior_map": "batch_norm", "batch_norm": {"gamma": 0.6}})
     config.objective.kl_start = 0.0
     return config

@@ -18,5 +18,5 @@ def get_config() -> ConfigDict:
     config = ptb.get_config()
     config.objective.kl_epochs = 2.0
     config.training.epochs = 5
-    config.evaluation.iw_sentences = 300
+    config.evaluation.iw_examples = 300
     return config

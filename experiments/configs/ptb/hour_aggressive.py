@@ -26,5 +26,5 @@ def get_config() -> ConfigDict:
             "inner_max_updates": 5,
         }
     )
-    config.evaluation.iw_sentences = 300
+    config.evaluation.iw_examples = 300
     return config

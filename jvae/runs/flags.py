@@ -8,26 +8,33 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
+from jvae.components import default_config
+from jvae.configs import flat
 from jvae.errors import UserError
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-SAVED = Path(__file__).with_name("saved_config.py")  # what reads a run's config.json
-SPLITS = ("train", "valid", "test")
+if TYPE_CHECKING:
+    from jvae.runs.task import Task
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+SAVED = Path(__file__).with_name("saved_config.py")  # reads a run's config.json
+SPLITS = ("train", "valid", "test")
+FILES = "text"  # `config.data.name` of the user's files
 
 Act = Callable[[ConfigDict, Path, Console], object]
 
 
 def main(
     experiment_file: str,
+    task: "Task",
     *,
-    text_files: bool = False,
-    text_limits: Mapping[str, int] = MappingProxyType({}),
+    files: bool = False,
+    limits: Mapping[str, Any] = MappingProxyType({}),
     act: Act | None = None,
     prefix: str = "",
 ) -> None:
@@ -35,19 +42,20 @@ def main(
 
     Args:
       experiment_file: a module with `get_config()`, the default of `--config`.
-      text_files: whether `--train`, `--valid` and `--test` name files of sentences.
-      text_limits: fields of `config.data` that `--train` changes, unless they or another
-        `--config` are given.
+      task: what kind of work it is.
+      files: whether `--train`, `--valid` and `--test` name files of the user's data.
+      limits: fields of `config.data` that `--train` changes, unless they or another `--config` are
+        given.
       act: (configuration, run directory, console) -> None; by default it trains and evaluates.
       prefix: of the default run directory's name.
     """
     app.run(
-        lambda argv: _run(text_files, text_limits, act, prefix),
-        flags_parser=_parser(experiment_file, text_files),
+        lambda argv: _run(task, files, limits, act, prefix),
+        flags_parser=_parser(experiment_file, task, files),
     )
 
 
-def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], list[str]]:
+def _parser(experiment_file: str, task: "Task", files: bool) -> Callable[[list[str]], list[str]]:
     def parse(argv: list[str]) -> list[str]:
         try:
             # Overrides of fields are themselves flags, read off the command line here.
@@ -59,12 +67,12 @@ def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], lis
             flags.DEFINE_string(
                 "workdir", "", "run directory; the same one again continues the run"
             )
-            if text_files:
+            if files:
                 for split in SPLITS:
-                    flags.DEFINE_string(split, "", f"file of {split} sentences, one per line")
+                    flags.DEFINE_string(split, "", f"file of {split} data")
             for path in _config_files(argv):
-                _check_config_file(path)
-            remaining = flags.FLAGS(_loadable(argv))
+                _check_config_file(path, task)
+            remaining = flags.FLAGS(_loadable(argv, task))
             getattr(flags.FLAGS.config, "data")  # noqa: B009  a failure to load shows on first use
         except (UserError, flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
             fail(flag_error(error))
@@ -76,35 +84,33 @@ def _parser(experiment_file: str, text_files: bool) -> Callable[[list[str]], lis
 
 
 def _config_files(argv: list[str]) -> list[str]:
-    """What `--config=FILE` or `--config FILE` names."""
+    """Finds the files that `--config=FILE` or `--config FILE` name."""
     found = [word.split("=", 1)[1] for word in argv if re.match(r"--?config=", word)]
     pairs = zip(argv, argv[1:], strict=False)
     return found + [path for word, path in pairs if re.fullmatch(r"--?config", word)]
 
 
-def _loadable(argv: list[str]) -> list[str]:
-    """The command line, a run's `config.json` in it as the argument of what reads it."""
+def _loadable(argv: list[str], task: "Task") -> list[str]:
+    """Makes a run's `config.json` an argument of the module that reads it."""
     found = list(argv)
     for place, word in enumerate(argv):
         option = re.match(r"--?config=", word)
         if word.endswith(".json") and (option or re.fullmatch(r"--?config", argv[place - 1])):
             start = option.end() if option else 0
-            found[place] = f"{word[:start]}{SAVED}:{word[start:]}"
+            found[place] = f"{word[:start]}{SAVED}:{task.name}:{word[start:]}"
     return found
 
 
-def _check_config_file(path: str) -> None:
+def _check_config_file(path: str, task: "Task") -> None:
     """Loads a configuration file to see what is wrong with it: absl would show a traceback.
 
     Raises:
       UserError: names the file, and the line if there is one.
     """
-    from jvae.experiments.config import default_config
-
     if path.endswith(".json"):
-        from jvae.experiments.setup import read_config
+        from jvae.runs.directory import read_config
 
-        read_config(Path(path))
+        read_config(Path(path), task)
         return
     path, _, argument = path.partition(":")  # as in ml_collections: FILE:ARGUMENT
     try:
@@ -120,17 +126,17 @@ def _check_config_file(path: str) -> None:
         raise UserError(f"{path}, line {lines[-1]}: {flag_error(error)}") from None
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: it needs a function get_config() that returns a ConfigDict")
-    for group, fields in default_config().items():
-        missing = [field for field in fields if field not in config.get(group, {})]
-        if missing:
+    given = dict(flat(config))
+    for name in dict(flat(default_config(task.groups))):
+        if name not in given:
             raise UserError(
-                f"{path}: the configuration lacks {group}.{missing[0]}; let get_config() begin "
-                "with jvae.experiments.config.default_config()"
+                f"{path}: the configuration lacks {name}; let get_config() begin with the "
+                f"default_config() of the task {task.name!r}"
             )
 
 
 def flag_error(error: Exception) -> str:
-    """What is wrong with an option or a field of the configuration, in one line."""
+    """Says in one line what is wrong with an option or a field of the configuration."""
     # A KeyError's text is the repr of its message.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     text = " ".join(str(message).split())
@@ -139,30 +145,35 @@ def flag_error(error: Exception) -> str:
         return f"the configuration has no field {wrong[2]!r}: did you mean {wrong[1]!r}?"
     unlike_any = re.fullmatch(r"['\"]+(\w+)['\"]+", text)
     if unlike_any:
-        fields = "jvae/experiments/config.py lists them"
-        return f"the configuration has no group or field {unlike_any[1]!r}: {fields}"
+        return f"the configuration has no group or field {unlike_any[1]!r}: docs/ lists them"
     return text or type(error).__name__
 
 
-def _run(text_files: bool, text_limits: Mapping[str, int], act: Act | None, prefix: str) -> None:
-    from jvae.experiments.runner import run  # after the flags: a misspelt one answers at once
-
+def _run(
+    task: "Task", files: bool, limits: Mapping[str, Any], act: Act | None, prefix: str
+) -> None:
     config: ConfigDict = flags.FLAGS.config
-    if text_files:
+    if files:
         for split in SPLITS:
             if flags.FLAGS[split].value:
                 config.data[split] = flags.FLAGS[split].value
         if config.data.train:
-            config.data.name = "text"
+            config.data.name = FILES
             given = config_flags.get_override_values(flags.FLAGS["config"])
-            for field, value in text_limits.items():
+            for field, value in limits.items():
                 if f"data.{field}" not in given and not _config_files(sys.argv):
                     config.data[field] = value
-            if text_limits:
-                shown = ", ".join(f"data.{field}={config.data[field]}" for field in text_limits)
-                print(f"limits of own text: {shown} (0: none; --config.data.FIELD=VALUE)")
+            if limits:
+                shown = ", ".join(f"data.{field}={config.data[field]}" for field in limits)
+                print(f"limits of these files: {shown} (0: none; --config.data.FIELD=VALUE)")
     workdir = flags.FLAGS.workdir or f"runs/{prefix}{config.data.name}"
-    guarded(lambda: (act or run)(config, Path(workdir), Console()))
+
+    def train(config: ConfigDict, workdir: Path, console: Console) -> object:
+        from jvae.runs.run import run  # after the flags: a misspelt one answers at once
+
+        return run(task, config, workdir, console)
+
+    guarded(lambda: (act or train)(config, Path(workdir), Console()))
 
 
 def guarded(action: Callable[[], object]) -> None:

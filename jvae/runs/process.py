@@ -1,9 +1,13 @@
-"""What the process is set to before it works: where programs are kept, and freed memory."""
+"""The process: its compilation cache, freed memory, compilation times, and environment."""
 
 import ctypes
 import os
+import platform
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.monitoring
@@ -12,22 +16,51 @@ import jax.monitoring
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX, _NEVER = -1, -4, -8, 2**31 - 1
 
 
+def environment() -> dict[str, Any]:
+    """Collects what a number depends on beside the configuration: versions, devices, commit."""
+    packages = ("jvae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "devices": [str(device.device_kind) for device in jax.local_devices()],
+        "commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """Returns the source's commit, with `+` if files were changed, or None outside a checkout."""
+    source = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(source), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 class Compilations:
-    """Counts the programs that JAX compiles within a block, and the seconds that this takes.
+    """Counts the functions that JAX compiles within a block, and the seconds that this takes.
 
     Attributes:
-      programs: compiled, or loaded from the cache.
+      functions: compiled, or loaded from the cache.
       seconds: tracing, lowering and compiling (or loading) them.
     """
 
     def __init__(self) -> None:
-        self.programs = 0
+        self.functions = 0
         self.seconds = 0.0
 
     def _note(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
             self.seconds += duration_secs
-            self.programs += event.endswith("/backend_compile_duration")
+            self.functions += event.endswith("/backend_compile_duration")
 
     def __enter__(self) -> "Compilations":
         jax.monitoring.register_event_duration_secs_listener(self._note)
@@ -37,22 +70,22 @@ class Compilations:
         jax.monitoring.unregister_event_duration_listener(self._note)
 
     def __str__(self) -> str:
-        return f"{self.programs} programs compiled or loaded in {self.seconds:.1f} s"
+        return f"{self.functions} functions compiled or loaded in {self.seconds:.1f} s"
 
 
 def prepare_process() -> None:
-    """Before JAX is asked for its devices."""
+    """Sets cache and memory up, before JAX is asked for its devices."""
     _use_compilation_cache()
     keep_freed_memory()
 
 
 def _use_compilation_cache() -> None:
-    """Keeps compiled programs between runs; JAX_ENABLE_COMPILATION_CACHE=false switches it off."""
+    """Keeps compiled functions between runs; JAX_ENABLE_COMPILATION_CACHE=false switches it off."""
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         root = os.environ.get("JVAE_CACHE_DIR") or Path.home() / ".cache" / "jvae"
         jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
-        # Many programs are small: by default, below a second each, they would be compiled anew.
+        # Many functions are small: by default, below a second each, they would be compiled anew.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 

@@ -1,4 +1,4 @@
-"""The memory of a whole job: predicted before it starts, measured at its end."""
+"""Memory of a whole job, predicted before it starts and measured at its end."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,22 +6,22 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jvae.evaluation.evidence import offers
 from ml_collections import ConfigDict
 
 from jvae.batch import Batch, resized
 from jvae.data.batching import full_rows
 from jvae.evaluation.corpus import samples_per_chunk
-from jvae.evaluation.evaluate import families
-from jvae.evaluation.programs import Programs
+from jvae.evaluation.functions import Functions
 from jvae.evaluation.samples import block_size
-from jvae.experiments.setup import Data
+from jvae.runs.task import Data, Task
 from jvae.training.memory import Memory, fit, megabytes
 from jvae.training.parallel import Parallel
 from jvae.types import Params
 
 
 class InUse(NamedTuple):
-    """Bytes of the process (CPU), or of its first device.
+    """Bytes in use by the process (CPU), or on its first device.
 
     Attributes:
       now: at this moment.
@@ -36,7 +36,7 @@ class FittedEvaluation(NamedTuple):
     """Attributes:
     config: the run's, with the `evaluation.batch_size` that keeps to the budget.
     iw_chunk: importance samples decoded at once.
-    needs: name of a program -> its memory per device, for the widest sentences.
+    needs: name of a compiled function -> its memory per device, for the widest examples.
     """
 
     config: ConfigDict
@@ -45,28 +45,28 @@ class FittedEvaluation(NamedTuple):
 
 
 def fit_batches(
-    config: ConfigDict, programs: Programs, params: Params, data: Data, parallel: Parallel
+    config: ConfigDict, functions: Functions, params: Params, data: Data, parallel: Parallel
 ) -> tuple[ConfigDict, dict[str, Memory | None]]:
     """Chooses the batch size of validation and evaluation, and compiles for their memory.
 
     Returns:
-      The configuration with that `evaluation.batch_size`, and the programs' memory per device.
+      The configuration with that `evaluation.batch_size`, and the functions' memory per device.
 
     Raises:
-      UserError: not even one sentence on each device keeps to `training.memory_gb`.
+      UserError: not even one example on each device keeps to `training.memory_gb`.
     """
     key = parallel.replicate(jax.random.key(0))
-    encode: Any = programs.encode
-    decode: Any = programs.decode
+    encode: Any = functions.encode
+    decode: Any = functions.decode
 
     def encoding(rows: int) -> Any:
-        batch = _blank(programs, data, rows * parallel.row_shards)
+        batch = _blank(functions, data, rows * parallel.row_shards)
         return encode.lower(params, batch, key=key).compile()
 
     def decoding(rows: int) -> Any:
-        batch = _blank(programs, data, rows * parallel.row_shards)
+        batch = _blank(functions, data, rows * parallel.row_shards)
         shapes = jax.eval_shape(encode, params, batch, key=key).z
-        z = programs.place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+        z = functions.place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
         return decode.lower(params, z, batch, key=key).compile()
 
     rows = full_rows(config.evaluation.batch_size, parallel.row_shards) // parallel.row_shards
@@ -77,8 +77,8 @@ def fit_batches(
             build,
             _halvings(rows),
             _budget(config),
-            what=f"{name} even {{}} sentence at once",
-            cure="model.hidden_size or data.max_length",
+            what=f"{name} even {{}} example at once",
+            cure="model.hidden_size or the width of the data",
         )
     fitted = config.copy_and_resolve_references()
     fitted.evaluation.batch_size = rows * parallel.row_shards
@@ -86,27 +86,27 @@ def fit_batches(
 
 
 def fit_evaluation(
+    task: Task,
     config: ConfigDict,
-    programs: Programs,
+    functions: Functions,
     params: Params,
     data: Data,
     parallel: Parallel,
-    vocab_size: int,
 ) -> FittedEvaluation:
-    """`fit_batches`, and likewise the chunk of importance samples.
+    """Chooses the batch size (`fit_batches`), and likewise the chunk of importance samples.
 
     Raises:
-      UserError: not even one sentence, or sample, keeps to `training.memory_gb`.
+      UserError: not even one example, or sample, keeps to `training.memory_gb`.
     """
-    config, needs = fit_batches(config, programs, params, data, parallel)
-    options, model = config.evaluation, programs.model
+    config, needs = fit_batches(config, functions, params, data, parallel)
+    options, model = config.evaluation, functions.model
     key = parallel.replicate(jax.random.key(0))
     rows = full_rows(options.iw_batch_size, parallel.row_shards)
-    few, num_samples = _blank(programs, data, rows), options.iw_samples
-    if families(model, params, few, key).point:
+    few, num_samples = _blank(functions, data, rows), options.iw_samples
+    offered = offers(model, params, few, key)
+    if not offered.density:
         return FittedEvaluation(config, 1, needs)
-
-    if families(model, params, few, key).empty:
+    if not offered.latent:
         num_samples = 1
     block = block_size(num_samples, options.iw_tolerance)
     budget = _budget(config)
@@ -115,11 +115,11 @@ def fit_evaluation(
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
         memory_bytes = min(memory_bytes, max(0, budget - held))
     on_each = rows // parallel.row_shards
-    states = decoder_states(config, data.buckets.widths[-1])
-    most = samples_per_chunk(memory_bytes, on_each, vocab_size, states)
+    states, outputs = task.states(config, data.buckets.widths[-1]), task.outputs(data.resources)
+    most = samples_per_chunk(memory_bytes, on_each, outputs, states)
 
     def weighing(chunk: int) -> Any:
-        weigh: Any = programs.importance(block, chunk)
+        weigh: Any = functions.importance(block, chunk)
         return weigh.lower(params, few, np.int32(0), key=key).compile()
 
     _, chunk, memory = fit(
@@ -133,12 +133,12 @@ def fit_evaluation(
     return FittedEvaluation(config, chunk, needs)
 
 
-def _blank(programs: Programs, data: Data, rows: int) -> Batch:
-    """A batch of the widest sentences."""
+def _blank(functions: Functions, data: Data, rows: int) -> Batch:
+    """Makes a batch as wide as any."""
     first, condition = data.splits["train"].take(np.zeros(rows, np.int64))
     ones: Any = np.ones(rows, np.int32)
     x = resized(first, data.buckets.widths[-1])
-    return programs.place(Batch(x, condition, ones - 1, ones.astype(np.float32)))
+    return functions.place(Batch(x, condition, ones - 1, ones.astype(np.float32)))
 
 
 def _halvings(number: int) -> list[int]:
@@ -149,34 +149,19 @@ def _budget(config: ConfigDict) -> int:
     return int(config.training.memory_gb * 2**30)
 
 
-def decoder_states(config: ConfigDict, tokens: int) -> int:
-    """Floats that a Transformer decoder holds at once of a sentence and a sample of z; else 0.
-
-    Of one block: four arrays of its width, and both sides of its wide layer or the attention's
-    weights; keys, values and vectors of a set.
-    """
-    model = config.model
-    if model.decoder != "transformer":
-        return 0
-    vectors = (tokens + 1) * (model.nvib_kappa if model.posterior == "nvib" else 1)
-    wide = max(model.feed_forward or 4 * model.hidden_size, model.heads * vectors)
-    of_set = vectors * (model.hidden_size + model.latent_size)
-    return int(2 * tokens * (wide + 2 * model.hidden_size) + 2 * of_set)
-
-
 def forecast(
     needs: dict[str, Memory | None],
     parallel: Parallel,
     say: Callable[[str], None],
     saved: Any = (),
 ) -> int | None:
-    """Says what each program needs and what the peak will be: bytes, or None if not known.
+    """Prints what each compiled function needs; returns the peak in bytes, or None if not known.
 
-    What the programs are given is in use already, and so is their code: the peak is that, and the
-    work space of the neediest of them.
+    Their arguments are in use already, and so is their code: the peak is that, and the work space
+    of the neediest of them.
 
     Args:
-      needs: name of a program -> its memory per device.
+      needs: name of a compiled function -> its memory per device.
       parallel: where they run.
       say: prints a line.
       saved: what is checkpointed; on a CPU the checkpoint's buffers are taken to be as large.
@@ -197,14 +182,14 @@ def forecast(
 
 
 def measured(predicted: int | None) -> str:
-    """The line at the end of a job."""
+    """Writes the line at the end of a job."""
     used = in_use()
     before = f"predicted {megabytes(predicted)}, " if predicted else ""
     return f"memory  {before}measured {megabytes(used.peak) if used else 'nothing'}"
 
 
 def in_use() -> InUse | None:
-    """The process's resident set on a CPU, else the first device's memory; None if not told."""
+    """Reads the process's resident set on a CPU, else the device's memory; None if unknown."""
     device = jax.local_devices()[0]
     if device.platform != "cpu":
         stats = device.memory_stats()
