@@ -20,6 +20,11 @@ def get_config() -> ConfigDict:
     config = ptb.get_config()
     config.model.word_dropout = 0.25
     config.objective.update(
-        {"kl_schedule": "logistic", "kl_epochs": 5.0, "kl_steepness": 0.0025, "kl_start": 0.0}
+        {
+            "kl_schedule": "logistic",
+            "kl_epochs": 5.0,
+            "logistic": {"steepness": 0.0025},
+            "kl_start": 0.0,
+        }
     )
     return config

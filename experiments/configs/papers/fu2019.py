@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     """Four cycles of 10 epochs, then weight 1."""
     config = ptb.get_config()
     config.objective.update(
-        {"kl_schedule": "cyclical", "kl_start": 0.0, "kl_epochs": 10.0, "kl_cycles": 4}
+        {"kl_schedule": "cyclical", "kl_start": 0.0, "kl_epochs": 10.0, "cyclical": {"cycles": 4}}
     )
     # The rate is not halved before the last cycle: early ones look worse by design.
     config.training.update({"epochs": 60, "warm_epochs": 40})

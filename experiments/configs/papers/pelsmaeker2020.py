@@ -25,8 +25,7 @@ def get_config() -> ConfigDict:
         {
             "kl_schedule": "constant",
             "rate_control": "minimum_rate",
-            "rate": 5.0,
-            "rate_learning_rate": 1e-3,
+            "minimum_rate": {"rate": 5.0, "learning_rate": 1e-3},
         }
     )
     config.training.update(
