@@ -1,4 +1,4 @@
-"""Per-sentence terms of a whole split, in the corpus' order; products in full float32."""
+"""Per-example terms of a whole split, in its order; products in full float32."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -11,6 +11,7 @@ import numpy as np
 from jvae.batch import Batch
 from jvae.distributions import kl_divergence, sample_and_log_prob, surrogate_kl
 from jvae.distributions.sets import VectorSet, widened
+from jvae.evaluation.offers import Offers, offers_of
 from jvae.layers.product import in_float32
 from jvae.model import VAE
 from jvae.objectives import importance_weights
@@ -22,17 +23,18 @@ from jvae.types import Array, Key, Params
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """What the encoder says; leading axis B, or N for a split.
+    """Results of the encoder; leading axis B, or N for a split.
 
     Attributes:
       kl: `[N, L]` per dimension, or `[N, 1]` where it does not factorise or is estimated.
       mean: `[N, L]`, see `moments`.
       log_var: `[N, L]`, see `moments`.
-      z: `[N, L]`, the sample, or a set of vectors; None of a split where it is not kept.
-      surrogate: by name, `[N]`, what training takes in place of the KL, and adds to it; often
-        nothing.
-      figures: by name, `[N]`, what is told of sets, "vectors", and of the encoder's own latents;
-        often nothing.
+      z: `[N, L]`, the sample, or any other latent; None of a split where it is not kept.
+      surrogate: by name, `[N]`, the KL terms that training takes in place of the KL, and those of
+        the encoder's own latents; often none.
+      metrics: by name, `[N]`, the number of vectors of sets, "vectors", and the metrics of the
+        encoder's own latents; often none.
+      offers: what the distributions offer; no array.
     """
 
     kl: Array
@@ -40,29 +42,41 @@ class Encoded:
     log_var: Array
     z: Any
     surrogate: dict[str, Array]
-    figures: dict[str, Array]
+    metrics: dict[str, Array]
+    offers: Offers = dataclasses.field(default=Offers(), metadata={"static": True}, kw_only=True)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PosteriorTerms(Encoded):
-    """What one sample of z per sentence tells.
+    """Results of one sample of z for each example.
 
     Attributes:
-      rec: `[N]`, `-log p(x | z)`, nats per sentence.
+      rec: `[N]`, `-log p(x | z)`, nats per example.
     """
 
     rec: Array
 
     @property
-    def by_name(self) -> dict[str, float]:
-        """Means over sentences of the terms of the KL, nats, as "kl_..", and of the figures."""
-        named = {f"kl_{name}": value for name, value in self.surrogate.items()} | self.figures
-        return {name: float(np.mean(value, dtype=np.float64)) for name, value in named.items()}
+    def kl_by_name(self) -> dict[str, float]:
+        """Means over examples of the terms of the KL, nats, as "kl_..."."""
+        return _means({f"kl_{name}": value for name, value in self.surrogate.items()})
+
+    @property
+    def mean_metrics(self) -> dict[str, float]:
+        """Means over examples of the metrics."""
+        return _means(self.metrics)
+
+
+def _means(named: dict[str, Array]) -> dict[str, float]:
+    return {name: float(np.mean(value, dtype=np.float64)) for name, value in named.items()}
 
 
 def moments(q: Any) -> tuple[Array, Array]:
-    """A posterior's mean and log variance, `[B, L]`; of sets their pooled mean and `[B, 0]`."""
+    """Returns a posterior's mean and log variance, `[B, L]`.
+
+    Sets have their pooled mean, and `[B, 0]`.
+    """
     mean = q.mean
     if isinstance(mean, VectorSet):
         return q.pooled, jnp.zeros((len(mean.vectors), 0))
@@ -71,23 +85,34 @@ def moments(q: Any) -> tuple[Array, Array]:
 
 @in_float32
 def encode(model: VAE, params: Params, batch: Batch, *, key: Key) -> Encoded:
-    """The posterior and one sample of it; no dropout."""
+    """Computes the posterior and one sample of it; no dropout."""
     context = model.context(params, batch.condition, key=key, train=False)
     inference = model.infer(params, batch, context, key=key, train=False)
-    q, figures = inference.posterior, inference.metrics
+    q, metrics = inference.posterior, inference.metrics
     z, log_q = sample_and_log_prob(q, latent_keys(key, batch))
     one = jax.tree.map(lambda draws: draws[None], (z, log_q))
     p, rows = model.prior.apply(params, context), batch.rows
     surrogate = (surrogate_kl(q, p) or {}) | inference.terms
     if isinstance(z, VectorSet):
-        figures = figures | {"vectors": q.kept}
+        metrics = metrics | {"vectors": q.kept}
     kl = kl_divergence(q, p, *one)[0].reshape(rows, -1)
-    return Encoded(kl, *moments(q), z, surrogate, figures)
+    nothing = jnp.zeros((rows, 0))  # of families without moments, as discrete ones are
+    mean, log_var = moments(q) if hasattr(q, "mean") else (nothing, nothing)
+    return Encoded(kl, mean, log_var, z, surrogate, metrics, offers=offers_of(q, p, z))
+
+
+@in_float32
+def observe(model: VAE, params: Params, batch: Batch, *, key: Key) -> Any:
+    """Computes `Prior.observe` of a batch, without dropout."""
+    assert model.prior.observe is not None
+    context = model.context(params, batch.condition, key=key, train=False)
+    q = model.infer(params, batch, context, key=key, train=False).posterior
+    return model.prior.observe(q, batch.weight)
 
 
 @in_float32
 def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key) -> Array:
-    """`-log p(x | z)` for a given `z` `[B, L]`: `[B]`, nats per sentence."""
+    """Computes `-log p(x | z)` of given latents: `[B]`, nats per example."""
     decoder_key = stream(key, Stream.DECODER)
     context = model.context(params, batch.condition, key=key, train=False)
     arguments = params["decoder"], z, batch, context
@@ -100,7 +125,7 @@ def reconstruction(model: VAE, params: Params, z: Any, batch: Batch, *, key: Key
 def prior_samples(
     model: VAE, params: Params, index: Array, condition: Any = None, *, key: Key
 ) -> Any:
-    """`[B, L]`, or sets: for each sentence a z from the prior, which says nothing about it.
+    """Draws a z from the prior for each example, about which it says nothing.
 
     Args:
       model: the VAE.
@@ -129,7 +154,7 @@ def log_weights(
     num_samples: int,
     chunk_size: int,
 ) -> Array:
-    """`jvae.importance_weights` with sentences first: `[B, K]`."""
+    """Computes `jvae.importance_weights` with examples first: `[B, K]`."""
     return importance_weights(
         model,
         params,
@@ -142,22 +167,22 @@ def log_weights(
 
 
 def samples_per_chunk(memory_bytes: int, batch_size: int, vocab_size: int, states: int = 0) -> int:
-    """How many samples of z a budget allows to decode at once, at least 1.
+    """Returns how many samples of z a budget allows to decode at once, at least 1.
 
     The largest arrays of `importance_weights` are `[chunk, B, V]` float32: the logits, their
     exponentials, and one more that the compiler may keep. Or, before there are logits, the `states`
-    floats that a decoder holds at once of a sentence and sample, where it reads all tokens at once.
+    floats that a decoder holds at once of an example and sample, where it reads all tokens at once.
     """
     return max(1, int(memory_bytes / (4 * batch_size * max(3 * vocab_size, states))))
 
 
-def collect(terms: Callable[[Batch], Any], batches: Iterable[Batch], num_sentences: int) -> Any:
-    """Applies `terms` to every batch and puts each sentence's row at its own number.
+def collect(terms: Callable[[Batch], Any], batches: Iterable[Batch], num_examples: int) -> Any:
+    """Applies `terms` to every batch and puts each example's row at its number.
 
     Args:
       terms: batch -> a pytree of `[B, ..]` arrays.
       batches: a split's; rows of weight 0 are left out.
-      num_sentences: N.
+      num_examples: N.
 
     Returns:
       The same pytree of `[N, ..]` NumPy arrays; sets are as wide as the widest.
@@ -172,7 +197,7 @@ def collect(terms: Callable[[Batch], Any], batches: Iterable[Batch], num_sentenc
         if isinstance(values[0], VectorSet):
             widest = max(value.vectors.shape[1] for value in values)
             return jax.tree.map(joined, *(widened(value, widest) for value in values))
-        result = np.zeros((num_sentences, *values[0].shape[1:]), values[0].dtype)
+        result = np.zeros((num_examples, *values[0].shape[1:]), values[0].dtype)
         for row, value in zip(rows, values, strict=True):
             result[row] = value
         return result
@@ -180,9 +205,9 @@ def collect(terms: Callable[[Batch], Any], batches: Iterable[Batch], num_sentenc
     return jax.tree.map(joined, *parts, is_leaf=lambda part: isinstance(part, VectorSet))
 
 
-def other_sentences(num_sentences: int, *, seed: int) -> np.ndarray:
-    """A random permutation without fixed points (N > 1): whose z a sentence is given."""
-    order = np.random.default_rng(seed).permutation(num_sentences)
-    partner = np.empty(num_sentences, np.int64)
-    partner[order] = np.roll(order, 1)  # one cycle through all sentences: nobody keeps its own
+def other_examples(num_examples: int, *, seed: int) -> np.ndarray:
+    """Makes a random permutation without fixed points (N > 1): whose z an example is given."""
+    order = np.random.default_rng(seed).permutation(num_examples)
+    partner = np.empty(num_examples, np.int64)
+    partner[order] = np.roll(order, 1)  # one cycle through all examples: none keeps its own
     return partner

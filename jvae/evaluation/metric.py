@@ -4,6 +4,7 @@ The terminal table, the columns of a comparison, the line of an epoch, `results.
 in the docs all come from here.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,26 +21,34 @@ class Nouns(NamedTuple):
       row: an example: "sentence".
       symbol: what is predicted: "token".
       counted: a remark on which symbols count, for perplexities; "" for none.
+      floor: the model that has no latent, whose NLL a latent should not exceed.
     """
 
     row: str
     symbol: str
     counted: str = ""
+    floor: str = "model without a latent"
+
+    def put(self, text: str) -> str:
+        """Fills the words into "{row}", "{symbol}" and "{floor}"."""
+        return text.format(**self._asdict())
 
 
 class Row(NamedTuple):
-    """A row of the terminal table, shown where its key is among the results.
+    """A row of the terminal table.
+
+    Texts may contain "{row}", "{symbol}" and "{floor}", see `Nouns`.
 
     Attributes:
-      key: of the results, dotted: "mi_batch.value".
-      label: `(results, nouns) -> text` of the first column, or the text.
-      text: `(results, nouns) -> text` of the number.
-      note: `(results, nouns) -> text` of the last column, or the text.
+      key: of the results, without which there is no row.
+      label: the first column, or results -> it.
+      text: results -> the number in words; "" for no row.
+      note: the last column, or `(results, nouns) -> it`.
     """
 
     key: str
-    label: Callable[[Results, Nouns], str] | str
-    text: Callable[[Results, Nouns], str]
+    label: Callable[[Results], str] | str
+    text: Callable[[Results], str]
     note: Callable[[Results, Nouns], str] | str
 
 
@@ -50,7 +59,7 @@ class Column(NamedTuple):
       name: its head.
       value: results of a run -> number, or None where the model defines none.
       digits: after the point.
-      reads: what the number should look like.
+      reads: what the number should look like; it may contain "{row}", "{symbol}" and "{floor}".
       error: results -> its standard error over examples, or None.
     """
 
@@ -65,14 +74,16 @@ class Key(NamedTuple):
     """A key of `results.json`, for the docs.
 
     Attributes:
-      key: dotted.
+      key: dotted; several with commas.
       name: as tables call it.
       definition: one sentence, with the equation.
+      needs: capabilities beside the metric's.
     """
 
     key: str
     name: str
     definition: str
+    needs: frozenset[str] = frozenset()
 
 
 class Metric(NamedTuple):
@@ -80,15 +91,15 @@ class Metric(NamedTuple):
 
     Attributes:
       name: of the metric.
-      needs: capabilities of the model's distributions without which it is not defined, see
-        `jvae.evaluation.evidence.Offers`.
-      compute: evidence -> entries of `results.json`.
+      needs: names of fields of `jvae.evaluation.offers.Offers` without which it is not computed.
+      compute: evidence -> entries of `results.json`; numbers that the model does not define are
+        absent.
       rows: of the terminal table.
       columns: of a comparison.
       keys: of `results.json`.
-      validation: evidence -> entries of `metrics.jsonl`, after each epoch; None where it costs too
-        much.
-      progress: (record of an epoch) -> part of its line on the terminal; "" for none.
+      validation: evidence, whatever the model offers -> entries of `metrics.jsonl`, after each
+        epoch; None where it costs too much.
+      progress: record of an epoch -> part of its line on the terminal; "" for none.
     """
 
     name: str
@@ -99,3 +110,31 @@ class Metric(NamedTuple):
     keys: tuple[Key, ...] = ()
     validation: Callable[["Evidence"], dict[str, Any]] | None = None
     progress: Callable[[Mapping[str, Any]], str] = lambda record: ""
+
+
+def entry(*path: str) -> Callable[[Results], Any]:
+    """Makes a function of results that returns an entry by its path, or None."""
+
+    def value(results: Results) -> Any:
+        found: Any = results
+        for name in path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+    return value
+
+
+def fixed(key: str, digits: int = 2) -> Callable[[Results], str]:
+    """Makes the text of a number with so many digits after the point."""
+    return lambda results: f"{results[key]:.{digits}f}"
+
+
+def with_error(key: str) -> Callable[[Results], str]:
+    """Makes the text of a number and its standard error, which is at `key` + "_se"."""
+    return lambda results: plus_minus(results[key], results.get(f"{key}_se"))
+
+
+def plus_minus(value: float, error: float | None, digits: int = 2) -> str:
+    """Writes `value ± error`, or the value alone: one example has no error bar."""
+    known = error is not None and math.isfinite(error)
+    return f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if known else "")

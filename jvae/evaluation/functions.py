@@ -1,4 +1,4 @@
-"""What evaluation compiles, and the batches that its programs are given."""
+"""Compiled functions of evaluation, and the batches that they are given."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +17,7 @@ from jvae.evaluation.corpus import (
     collect,
     encode,
     log_weights,
+    observe,
     prior_samples,
     reconstruction,
 )
@@ -26,7 +27,14 @@ from jvae.types import Array, Key, Params
 
 @dataclasses.dataclass(frozen=True)
 class SplitBatches:
-    """A split, cut into batches again and again in the same order."""
+    """A split that is cut into batches again and again, in the same order.
+
+    Attributes:
+      split: the examples.
+      widths: of the buckets.
+      batch_size: examples of a batch, at most.
+      num_devices: among which the rows of each batch divide.
+    """
 
     split: Split
     widths: tuple[int, ...]
@@ -34,23 +42,24 @@ class SplitBatches:
     num_devices: int = 1
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches, as NumPy arrays."""
+        """Yields the batches, as NumPy arrays."""
         plan = corpus_plan(
             self.split.widths, self.widths, self.batch_size, num_devices=self.num_devices
         )
         return batches(self.split, self.widths, plan)
 
 
-class Programs(NamedTuple):
-    """What evaluation compiles, once for every shape of a batch.
+class Functions(NamedTuple):
+    """Compiled functions of a model, each compiled once for every shape of a batch.
 
     Attributes:
       model: the VAE.
       encode: `(params, batch, *, key) -> Encoded`.
-      decode: `(params, z [B, L], batch, *, key) -> [B]`, nats: the same program wherever z is from.
-      draw: `(params, index [B], *, key) -> z [B, L]`, from the prior.
+      decode: `(params, z, batch, *, key) -> [B]`, nats: one function, wherever z is from.
+      draw: `(params, index [B], condition, *, key) -> z`, from the prior.
       importance: (samples, of them at once) -> `(params, batch, first_sample, *, key) -> [B, K]`,
-        nats: see `importance_weights`; the same for the same numbers.
+        nats: see `importance_weights`; the same function for the same numbers.
+      observe: `(params, batch, *, key) -> statistics`, of `Prior.fit`.
       place: puts a tree of `[B, ..]` NumPy arrays on the devices.
     """
 
@@ -59,65 +68,83 @@ class Programs(NamedTuple):
     decode: Callable[..., Array]
     draw: Callable[..., Any]
     importance: Callable[[int, int], Callable[..., Array]]
+    observe: Callable[..., Any]
     place: Callable[[Any], Any]
 
     def posterior(
         self,
         params: Params,
         split: Iterable[Batch],
-        num_sentences: int,
+        num_examples: int,
         key: Key,
         *,
-        keep_z: bool = True,
+        lean: bool = False,
     ) -> PosteriorTerms:
-        """Reconstruction and KL of a split, from one sample of the posterior each.
+        """Computes reconstruction and KL of a split, from one sample of each posterior.
 
-        `keep_z` False leaves the samples out: a split's sets are large.
+        Args:
+          params: of the model.
+          split: batches.
+          num_examples: N.
+          key: of all draws.
+          lean: leaves out samples that are not of diagonal Gaussians: only the estimators of MI
+            look at them, and a split's sets are large.
         """
 
         def terms(batch: Batch) -> PosteriorTerms:
             batch = self.place(batch)
             encoded = self.encode(params, batch, key=key)
-            z = self.place(encoded.z)  # as any other z: else it would be another program
+            z = self.place(encoded.z)  # as any other z: else it would be another function
             rec = self.decode(params, z, batch, key=key)
-            kept = encoded if keep_z else dataclasses.replace(encoded, z=None)
-            return PosteriorTerms(**vars(kept), rec=rec)
+            if lean and not encoded.offers.diagonal:
+                encoded = dataclasses.replace(encoded, z=None)
+            return PosteriorTerms(**vars(encoded), rec=rec)
 
-        return collect(terms, split, num_sentences)
+        return collect(terms, split, num_examples)
 
     def reconstruction(
         self,
         params: Params,
         latents: Callable[[Batch], Any],
         split: Iterable[Batch],
-        num_sentences: int,
+        num_examples: int,
         key: Key,
     ) -> np.ndarray:
-        """`-log p(x | z)` of a split by sentence, `[N]`, nats; `latents`: batch -> its z."""
+        """Computes `-log p(x | z)` of each example of a split, `[N]`, nats.
+
+        `latents` maps a batch to its z.
+        """
 
         def terms(batch: Batch) -> Array:
             return self.decode(params, *self.place((latents(batch), batch)), key=key)
 
-        return collect(terms, split, num_sentences)
+        return collect(terms, split, num_examples)
 
 
-def make_programs(
+def make_functions(
     model: VAE,
     compile: Callable[..., Any] = jax.jit,
     place: Callable[[Any], Any] = jax.device_put,
-) -> Programs:
-    """The programs of a model, by default for one device."""
+) -> Functions:
+    """Makes the functions of a model, by default for one device.
+
+    Args:
+      model: the VAE.
+      compile: compiles a function of arrays.
+      place: puts a tree of `[B, ..]` NumPy arrays on the devices.
+    """
 
     @lru_cache(maxsize=1)  # what was compiled last, for its memory, is what runs
     def importance(num_samples: int, chunk_size: int) -> Callable[..., Array]:
         weights = partial(log_weights, model, num_samples=num_samples, chunk_size=chunk_size)
         return compile(weights)
 
-    return Programs(
+    return Functions(
         model=model,
         encode=compile(partial(encode, model)),
         decode=compile(partial(reconstruction, model)),
         draw=compile(partial(prior_samples, model)),
         importance=importance,
+        observe=compile(partial(observe, model)),
         place=place,
     )

@@ -1,0 +1,62 @@
+"""What a model's distributions offer, which decides which metrics are defined."""
+
+from typing import Any, NamedTuple
+
+from jvae.distributions import closed_form_kl, has_density, is_empty, is_factorised_gaussian
+from jvae.distributions.sets import VectorSet
+
+
+class Offers(NamedTuple):
+    """Capabilities of a model's distributions; the names are those of `Metric.needs`.
+
+    Attributes:
+      latent: there is a latent.
+      density: the posterior has a density, hence a KL and importance weights; a point mass has
+        only reconstructions.
+      one_vector: the latent is one vector for each example.
+      vector_set: the latent is a set of vectors for each example.
+      diagonal: the posterior is a diagonal Gaussian, a point mass among them.
+      closed_form_kl: the KL is in closed form; else it is estimated from one sample an example.
+    """
+
+    latent: bool = True
+    density: bool = True
+    one_vector: bool = True
+    vector_set: bool = False
+    diagonal: bool = True
+    closed_form_kl: bool = True
+
+    def meets(self, needs: frozenset[str]) -> bool:
+        """Tells whether all these capabilities are there."""
+        return all(getattr(self, name) for name in needs)
+
+
+# Of `Offers`, as the reference of metrics names them.
+WORDS = {
+    "latent": "a latent",
+    "density": "a posterior with a density",
+    "one_vector": "one vector for each example",
+    "vector_set": "a set of vectors for each example",
+    "diagonal": "diagonal Gaussian posteriors",
+    "closed_form_kl": "a KL in closed form",
+}
+
+
+def offers_of(q: Any, p: Any, z: Any) -> Offers:
+    """Asks a posterior and a prior, whose arrays are not looked at.
+
+    Args:
+      q: the posterior.
+      p: the prior.
+      z: a sample of q.
+    """
+    latent = not is_empty(q)
+    mean = getattr(q, "mean", None)
+    return Offers(
+        latent=latent,
+        density=has_density(q),
+        one_vector=latent and getattr(z, "ndim", 0) == 2 and getattr(mean, "shape", ()) == z.shape,
+        vector_set=isinstance(z, VectorSet),
+        diagonal=is_factorised_gaussian(q),
+        closed_form_kl=closed_form_kl(q, p) is not None,
+    )
