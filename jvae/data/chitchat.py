@@ -47,7 +47,7 @@ class Chitchat(SentenceBuilder):
 
     def contents(self) -> Contents:
         """Reads, filters and splits the messages."""
-        return select(_messages(_find()))
+        return select(messages())
 
 
 def select(messages: Iterable[tuple[str, str]]) -> Contents:
@@ -108,6 +108,15 @@ def split_of(conversation: str) -> str:
     """The split of a conversation: 2 % valid, 2 % test, by a hash of its id."""
     percent = int(hashlib.sha256(conversation.encode()).hexdigest(), 16) % 100
     return "valid" if percent < 2 else "test" if percent < 4 else "train"
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """Yields the raw messages, each with its conversation's id, in a fixed order.
+
+    Raises:
+      UserError: the package is missing, or its file damaged.
+    """
+    yield from _messages(_find())
 
 
 def _messages(path: Path) -> Iterator[tuple[str, str]]:
