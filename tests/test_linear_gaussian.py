@@ -1,8 +1,9 @@
 """A model whose log p(x), posterior and ELBO are known: x = W z + b + s noise, z standard normal.
 
-The continuous x reaches the decoder through `batch.index`. The oracle is float64 NumPy and SciPy.
+x is an observation of its own kind, of real numbers. The oracle is float64 NumPy and SciPy.
 """
 
+import dataclasses
 from functools import partial
 from typing import NamedTuple
 
@@ -14,10 +15,11 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import jvae
+from jvae.batch import Batch
 from jvae.objectives.elbo import latent_keys
+from jvae.posteriors.full import FullGaussian
 from jvae.random import sample_keys
-from jvae.types import Array, Batch
-from tests.conftest import make_batch
+from jvae.types import Array
 
 N, LATENT, OBSERVED = 4, 2, 3
 BIAS, SCALE = np.array([0.3, -0.5, 0.1]), 0.7
@@ -81,13 +83,28 @@ def make_params(q: Gaussian, weight: np.ndarray) -> dict:
     return {"encoder": encoder, "decoder": jnp.asarray(weight, jnp.float32), "prior": {}}
 
 
-def encode(params, batch: Batch, *, key, train: bool) -> jvae.DiagonalGaussian:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Reals:
+    """What these models explain, `[B, D]` numbers."""
+
+    values: Array
+
+    @property
+    def size(self) -> Array:
+        return jnp.full(len(self.values), self.values.shape[1])
+
+    def resized(self, width: int) -> "Reals":
+        return self
+
+
+def encode(params, batch: Batch, context, *, key, train: bool) -> jvae.DiagonalGaussian:
+    """Without amortisation: each example has parameters of its own, by its number."""
     return jvae.DiagonalGaussian(params["mean"][batch.index], params["log_var"][batch.index])
 
 
-def decode(weight, z: Array, batch: Batch, *, key, train: bool) -> Array:
-    data, bias = np.asarray(DATA, np.float32), np.asarray(BIAS, np.float32)
-    residual = jnp.asarray(data)[batch.index] - z @ weight.T - bias
+def decode(weight, z: Array, batch: Batch, context, *, key, train: bool) -> Array:
+    residual = batch.x.values - z @ weight.T - np.asarray(BIAS, np.float32)
     constant = OBSERVED * np.log(2 * np.pi * SCALE**2)
     return -0.5 * (constant + jnp.sum(residual**2, axis=-1) / SCALE**2)
 
@@ -98,11 +115,10 @@ def unused(*args):
 
 MODEL = jvae.VAE(
     jvae.Encoder(unused, encode),
-    jvae.Decoder(unused, decode, unused, unused),
+    jvae.Decoder(unused, decode),
     jvae.standard_normal(latent_size=LATENT),
-    LATENT,
 )
-BATCH = make_batch(N, 4)
+BATCH = Batch(Reals(jnp.asarray(DATA, jnp.float32)), None, jnp.arange(N), jnp.ones(N))
 REPEATS, COUNT, MANY = 4000, 128, 200_000
 KEYS = jax.random.split(jax.random.key(3), REPEATS)
 
@@ -221,10 +237,10 @@ def test_sample_k_is_the_same_whatever_the_number_of_samples():
 
     @jax.jit
     def by_hand(params, key):
-        q = encode(params["encoder"], BATCH, key=None, train=False)
+        q = encode(params["encoder"], BATCH, None, key=None, train=False)
         z = jax.vmap(q.sample)(sample_keys(latent_keys(key, BATCH), jnp.arange(MANY)))
         log_likelihood = jax.vmap(
-            lambda s: decode(params["decoder"], s, BATCH, key=None, train=False)
+            lambda s: decode(params["decoder"], s, BATCH, None, key=None, train=False)
         )(z)
         return z, log_likelihood, jax.vmap(q.log_prob)(z)
 
@@ -240,3 +256,39 @@ def test_sample_k_is_the_same_whatever_the_number_of_samples():
     log_weights = bounds(params, KEYS)[1][0]
     expected = (log_likelihood + log_prior - log_q)[:COUNT]
     np.testing.assert_allclose(log_weights, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_encoder_that_reads_x_reaches_the_true_posterior_of_every_example():
+    """`E[z | x]` is linear in x: one map serves all examples, also those that it was not made for.
+
+    Its gradient is that of the table of means, times x (the chain rule).
+    """
+    covariance = posterior(CORRELATED).covariance[0]
+    gain = CORRELATED @ covariance / SCALE**2
+    # A full covariance, as the weights have no orthogonal columns.
+    factor = jnp.asarray(np.linalg.cholesky(covariance), jnp.float32)
+
+    def amortised(params, batch: Batch, context, *, key, train: bool) -> FullGaussian:
+        mean = (batch.x.values - np.asarray(BIAS, np.float32)) @ params
+        return FullGaussian(mean, jnp.broadcast_to(factor, (batch.rows, LATENT, LATENT)))
+
+    model = MODEL._replace(encoder=jvae.Encoder(unused, amortised))
+    others = np.random.default_rng(5).normal(size=(6, OBSERVED)) * 2
+    batch = Batch(Reals(jnp.asarray(others, jnp.float32)), None, jnp.arange(6), jnp.ones(6))
+    params = {"encoder": jnp.asarray(gain, jnp.float32), "prior": {}}
+    params["decoder"] = jnp.asarray(CORRELATED, jnp.float32)
+    whole = CORRELATED @ CORRELATED.T + SCALE**2 * np.eye(OBSERVED)
+    evidence = multivariate_normal(BIAS, whole).logpdf(others)
+    weigh = partial(jvae.importance_weights, model, num_samples=8, chunk_size=8)
+    weights = jax.jit(weigh)(params, batch, key=KEYS[0])
+    np.testing.assert_allclose(weights, np.broadcast_to(evidence, (8, 6)), atol=2e-4)
+
+    def elbos(encoder, key):
+        return jvae.elbo(model, params | {"encoder": encoder}, batch, key=key).elbo
+
+    # At another map, whose gradient is not zero.
+    away = params["encoder"] + 0.1
+    slopes = jax.jit(jax.vmap(jax.jacrev(elbos), in_axes=(None, 0)))(away, KEYS)
+    mean = (others - BIAS) @ np.asarray(away, np.float64)
+    by_mean = (others - BIAS - mean @ CORRELATED.T) @ CORRELATED / SCALE**2 - mean
+    assert within((others - BIAS)[:, :, None] * by_mean[:, None], slopes)

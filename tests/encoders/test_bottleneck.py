@@ -11,11 +11,11 @@ from scipy import special
 
 import jvae
 from jvae.decoders import transformer_decoder
-from jvae.distributions import Inference
 from jvae.encoders import transformer_encoder
 from jvae.encoders.bottleneck import NVIBSelfAttention, layer_terms
 from jvae.evaluation.corpus import PosteriorTerms, encode
 from jvae.evaluation.evaluate import training_figures
+from jvae.model import Inference
 from jvae.objectives import negative_elbo_by_name
 from jvae.posteriors import DIAGONAL, vt
 from jvae.posteriors.nvib import NVIB
@@ -279,7 +279,7 @@ def test_training_has_the_terms_the_bound_has_not():
 def model_of(layers: int, family, prior) -> jvae.VAE:
     decoder = transformer_decoder(**(SIZES | {"layers": 1}))
     options = {"layers": layers, "nvib_layers": layers, "nvib_delta": DELTA, "dropout_out": 0.0}
-    return jvae.VAE(encoder(family, **options), decoder, prior, LATENT)
+    return jvae.VAE(encoder(family, **options), decoder, prior)
 
 
 def test_evaluation_tells_of_the_layers():
@@ -300,7 +300,7 @@ def test_evaluation_tells_of_the_layers():
     assert figures["kl_gaussian_layers"] > 0 and figures["kl_dirichlet_layers"] > 0
     # All alphas are 1: every vector is kept; the prior's counts as none.
     kept = [figures[name] for name in ("vectors", "vectors_layer_1", "vectors_layer_2")]
-    assert kept == pytest.approx([float(np.mean(BATCH.lengths))] * 3)
+    assert kept == pytest.approx([float(np.mean(BATCH.x.lengths))] * 3)
     # What the lower layer deletes is absent from the upper one.
     params["encoder"]["bottlenecks_0"]["latent"]["alpha"]["bias"] = jnp.full(1, -10.0)
     found = tell(params, BATCH).figures

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import jvae
-from jvae.distributions import DiagonalGaussian, draw
+from jvae.distributions import DiagonalGaussian, kl_divergence, sample_and_log_prob
 from jvae.evaluation.corpus import encode
-from jvae.objectives import kl_divergence
 from jvae.posteriors import POSTERIORS
 from jvae.posteriors.flow import Flow
 from jvae.posteriors.iaf import AutoregressiveStep, masks
@@ -57,10 +56,10 @@ def test_the_density_is_the_base_s_over_the_jacobian(name):
     expected_z, _, jacobian = jacobians(q, start)
     assert np.all(jacobian != 0)  # whatever the orders, each dimension moves each
     expected = q.base.log_prob(start) - np.linalg.slogdet(jacobian)[1]
-    z, log_q = draw(q, KEYS)
+    z, log_q = sample_and_log_prob(q, KEYS)
     np.testing.assert_allclose(z, expected_z, rtol=1e-5)
     np.testing.assert_allclose(log_q, expected, rtol=1e-4, atol=1e-4)
-    with pytest.raises(TypeError, match="own draws"):
+    with pytest.raises(TypeError, match="own samples"):
         q.log_prob(z)
     # Linear at the centre.
     mean, _, jacobian = jacobians(q, q.base.mean)
@@ -79,7 +78,7 @@ def test_the_density_is_differentiated_with_the_draw(name):
 
     @jax.jit
     def log_q(outputs):
-        return draw(family.posterior.apply(params, outputs), KEYS)[1]
+        return sample_and_log_prob(family.posterior.apply(params, outputs), KEYS)[1]
 
     direction = normal(*outputs.shape)
     _, slope = jax.jvp(log_q, (outputs,), (direction,))
@@ -154,7 +153,9 @@ def test_an_affine_step_makes_a_gaussian_of_a_gaussian():
     q = Flow(base, (AutoregressiveStep(*nothing, jnp.concatenate([shift, logit])),))
     gate = jax.nn.sigmoid(logit + 2)
     same = DiagonalGaussian(gate * base.mean + (1 - gate) * shift, base.log_var + 2 * jnp.log(gate))
-    z, log_q = jax.jit(jax.vmap(partial(draw, q)))(sample_keys(KEYS, jnp.arange(count)))
+    z, log_q = jax.jit(jax.vmap(partial(sample_and_log_prob, q)))(
+        sample_keys(KEYS, jnp.arange(count))
+    )
     np.testing.assert_allclose(log_q, same.log_prob(z), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(q.mean, same.mean, rtol=1e-5)
     np.testing.assert_allclose(q.log_var, same.log_var, rtol=1e-4, atol=1e-5)
@@ -174,7 +175,7 @@ def test_steps_that_move_nothing_leave_the_diagonal_gaussian():
     still = AutoregressiveStep(*nothing, jnp.full(2 * size, 30.0))
     for step in (flat, still):
         q = Flow(base, (step, step))
-        z, log_q = draw(q, KEYS)
+        z, log_q = sample_and_log_prob(q, KEYS)
         np.testing.assert_allclose(z, base.sample(KEYS), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(log_q, base.log_prob(z), rtol=1e-5)
         np.testing.assert_allclose(q.log_var, base.log_var, rtol=1e-5, atol=1e-5)
@@ -201,11 +202,11 @@ def test_a_model_learns_every_parameter_and_weighs_its_own_draws():
     family = POSTERIORS["iaf"](**OPTIONS["iaf"])
     encoder = jvae.lstm_encoder(**sizes, family=family, init_scale=0.5)
 
-    def log_prob(params, z, batch, *, key, train):
+    def log_prob(params, z, batch, context, *, key, train):
         return -jnp.sum(jnp.square(z - params), axis=-1)
 
-    decoder = jvae.Decoder(lambda key, z, batch: jnp.ones(()), log_prob, None, None)
-    model = jvae.VAE(encoder, decoder, jvae.standard_normal(latent_size=LATENT), LATENT)
+    decoder = jvae.Decoder(lambda key, z, batch, context: jnp.ones(()), log_prob)
+    model = jvae.VAE(encoder, decoder, jvae.standard_normal(latent_size=LATENT))
 
     @jax.jit
     def run(batch):
@@ -229,5 +230,5 @@ def test_a_model_learns_every_parameter_and_weighs_its_own_draws():
     np.testing.assert_allclose(weights[0], terms.elbo, rtol=1e-4)
     np.testing.assert_allclose(bound, np.log(np.mean(np.exp(weights), axis=0)), rtol=1e-4)
     assert encoded.kl.shape == (4, 1) and encoded.mean.shape == (4, LATENT)
-    wide = batch._replace(tokens=jnp.pad(batch.tokens, ((0, 0), (0, 3))))
+    wide = batch.replace(x=batch.x.resized(batch.x.inputs.shape[1] + 3))
     np.testing.assert_allclose(run(wide)[2], weights, rtol=1e-4)

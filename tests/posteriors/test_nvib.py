@@ -10,7 +10,7 @@ import pytest
 from scipy import special, stats
 
 import jvae
-from jvae.distributions import SURROGATE_KL
+from jvae.distributions import surrogate_kl
 from jvae.posteriors import nvib
 from jvae.posteriors.nvib import NVIB, gaussian_kl
 from jvae.priors.dirichlet_process import DirichletProcess, dirichlet_kl
@@ -81,7 +81,7 @@ def figures():
     @jax.jit
     def run(q, z):
         def total(q):
-            terms = SURROGATE_KL[NVIB, DirichletProcess](q, process())
+            terms = surrogate_kl(q, process())
             mixture = q.mean.pooled, jnp.sum(jnp.exp(q.mean.log_weights) * COST, axis=-1)
             values = q.log_prob(z), process().log_prob(z), terms, mixture
             return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(values)), values

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import jvae
-from jvae.posteriors import FULL, planar, vmf
+from jvae.posteriors import full, planar, vmf
 from jvae.priors import PRIORS
 from tests.conftest import LATENT, VOCAB, make_batch
 
 FAMILIES = {
-    "full": (FULL, "standard_normal"),
+    "full": (full(), "standard_normal"),
     "vmf": (vmf(kappa=4.0), "uniform_sphere"),
     "planar": (planar(steps=2), "standard_normal"),
 }
@@ -28,7 +28,6 @@ def test_elbo_and_importance_weights_agree_and_a_step_is_finite(name):
         jvae.lstm_encoder(**sizes, **scales, family=family),
         jvae.lstm_decoder(**sizes, **scales),
         PRIORS[prior](latent_size=LATENT),
-        LATENT,
     )
     shapes = jax.eval_shape(lambda key: jvae.init(model, BATCH, key=key), KEY)
     rng = np.random.default_rng(11)
@@ -56,7 +55,7 @@ def test_elbo_and_importance_weights_agree_and_a_step_is_finite(name):
     error = 1e-4
     if terms.analytic:
         ratios = terms.posterior.log_prob(terms.z)
-        ratios -= model.prior.distribution(params).log_prob(terms.z)
+        ratios -= model.prior.apply(params, None).log_prob(terms.z)
         error = np.std(ratios, axis=0) / np.sqrt(SAMPLES)
     assert terms.analytic == (name != "planar")
     assert np.all(np.abs(by_densities - terms.total_kl) < 4 * error)
@@ -65,9 +64,9 @@ def test_elbo_and_importance_weights_agree_and_a_step_is_finite(name):
     stepped = jax.tree.map(lambda leaf, grad: leaf - 1e-3 * grad, params, grads)
     assert np.sum(run(stepped, BATCH)[0].elbo) > np.sum(terms.elbo)
     # What stands behind </s> is read by nobody.
-    outside = np.arange(BATCH.tokens.shape[1]) > BATCH.lengths[:, None]
+    outside = np.arange(BATCH.x.ids.shape[1]) > BATCH.x.lengths[:, None]
     assert np.any(outside)
-    other = BATCH._replace(tokens=jnp.where(outside, 7, BATCH.tokens))
+    other = BATCH.replace(x=jvae.Tokens(jnp.where(outside, 7, BATCH.x.ids), BATCH.x.lengths))
     again = run(params, other)
     np.testing.assert_allclose(again[0].elbo, terms.elbo, rtol=1e-5)
     np.testing.assert_allclose(again[2][0], bound, rtol=1e-5)
