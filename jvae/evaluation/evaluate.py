@@ -3,10 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from jvae.errors import UserError
 from jvae.evaluation.evidence import Evidence
 from jvae.evaluation.metric import Column, Key, Metric, Nouns, Results
 from jvae.evaluation.offers import WORDS
@@ -27,8 +23,8 @@ def evaluate(metrics: Sequence[Metric], evidence: Evidence) -> dict[str, Any]:
     Raises:
       UserError: the reconstruction, the KL or IW-NLL is not finite.
     """
-    check_finite("rec", evidence.terms.rec, evidence.nouns)
-    check_finite("KL", evidence.terms.kl, evidence.nouns)
+    evidence.check_finite("rec", evidence.terms.rec)
+    evidence.check_finite("KL", evidence.terms.kl)
     results: dict[str, Any] = {
         "examples": evidence.num_examples,
         "symbols": evidence.num_symbols,
@@ -87,16 +83,3 @@ def metrics_reference(metrics: Sequence[Metric]) -> str:
             defined = ", ".join(wanted) or "every model"
             lines.append(f"| {key.name} | {written} | {defined} | {key.definition} |")
     return "\n".join(lines) + "\n"
-
-
-def check_finite(name: str, values: ArrayLike, nouns: Nouns) -> None:
-    """Refuses numbers of which no mean can be taken.
-
-    Raises:
-      UserError: names the metric.
-    """
-    if not np.all(np.isfinite(values)):
-        raise UserError(
-            f"the {name} of the evaluated {nouns.row}s became non-finite: lower "
-            "training.learning_rate or training.clip_norm and train anew, in another --workdir"
-        )

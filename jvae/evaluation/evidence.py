@@ -1,4 +1,4 @@
-"""Everything that metrics are computed from, each thing computed once, when it is first asked for."""
+"""Everything that metrics are computed from, each computed once, when it is first asked for."""
 
 import dataclasses
 from functools import cached_property, partial
@@ -6,8 +6,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jvae.batch import Batch
+from jvae.errors import UserError
 from jvae.evaluation.corpus import PosteriorTerms, collect, encode, other_examples
 from jvae.evaluation.diagnostics import MutualInformation, active_units, mi_corpus
 from jvae.evaluation.functions import Functions, SplitBatches
@@ -155,3 +157,15 @@ class Evidence:
     def mi_corpus(self) -> MutualInformation:
         """Mutual information against the aggregate posterior of all examples."""
         return mi_corpus(self.terms.z, self.terms.mean, self.terms.log_var)
+
+    def check_finite(self, name: str, values: ArrayLike) -> None:
+        """Refuses numbers of which no mean can be taken.
+
+        Raises:
+          UserError: names the metric.
+        """
+        if not np.all(np.isfinite(values)):
+            raise UserError(
+                f"the {name} of the evaluated {self.nouns.row}s became non-finite: lower "
+                "training.learning_rate or training.clip_norm and train anew, in another --workdir"
+            )
