@@ -1,0 +1,1 @@
+"""Compares several training methods on one corpus."""

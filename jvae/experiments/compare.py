@@ -1,0 +1,29 @@
+"""Which remedy helps on my corpus? Several methods, one corpus, one evaluation, one report.
+
+    python -m jvae.experiments.compare --methods=vae,anneal,cyclical,aggressive --seeds=0,1
+    jvae compare --train=my.txt --methods=vae,aggressive
+
+Each method and seed is a run of its own below the run directory. The same command resumes it or,
+once it is finished, reads it; methods with the same pretraining share it. A language model (the
+same decoder without a latent) and an autoencoder of each decoder are trained too: the likelihood to
+beat, and the reconstruction to approach. The default is the quick chitchat recipe;
+`--config.training.max_batches=0 --config.data.max_length=0` takes the whole corpus. Own sentences
+have up to 50 tokens and 10,000 words. A base (`--config=FILE`) gives data, sizes and training
+budget, and none of its remedies; a field beside it (`--config.model.word_dropout=0.3`) holds for
+every method that does not set it itself.
+"""
+
+from ml_collections import ConfigDict
+
+from jvae.compare.main import main
+from jvae.experiments import chitchat, text
+from jvae.tasks import get_task
+
+
+def get_config() -> ConfigDict:
+    """The quick chitchat recipe, of which each method changes its own fields."""
+    return chitchat.get_config()
+
+
+if __name__ == "__main__":
+    main(__file__, get_task("text"), files=True, limits=text.LIMITS)
