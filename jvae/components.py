@@ -2,8 +2,8 @@
 
 A component stands in a registry, a dictionary from names to `Component`; a `Choice` is a field of
 a configuration that names one of them, a `Switch` a field that turns something on. What is active
-gives capabilities and needs others; a capability is a phrase, such as "one latent vector", which
-messages quote.
+gives capabilities and needs others; a capability is a phrase, such as "one latent vector for each
+example", which messages quote.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class Rule(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """What can be chosen.
+    """A part that can be chosen.
 
     Attributes:
       options: a frozen dataclass of `jvae.configs.option` fields.
@@ -44,6 +44,8 @@ class Component:
         components (sizes, number type), as attributes. None where nothing is built.
       gives: capabilities.
       needs: capability -> why, a clause that completes "...: ".
+      parts: field of `options` -> registry of its values, whose capabilities and needs are in
+        force with the component.
       rules: what else must hold.
       about: a few words for the reference.
     """
@@ -52,6 +54,7 @@ class Component:
     build: Callable[[Any, Any], Any] | None = None
     gives: frozenset[str] = frozenset()
     needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, "Registry"] = dataclasses.field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     about: str = ""
 
@@ -78,17 +81,35 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Switch:
-    """A field of a group, or of a component ("vamp.components"), that is on unless it is zero.
+    """A field of a group, or of a component ("vamp.components"), that turns something on.
 
     Attributes:
       field: its name in the group.
-      on: active while the field is not zero, False or "".
-      off: active otherwise.
+      on: in force while the switch is on.
+      off: in force otherwise.
+      zero: the value at which it is off; None for 0, False or "".
+      when: values of the group -> whether it is on, where another field has a say.
     """
 
     field: str
     on: Component = Component()
     off: Component = Component()
+    zero: Any = None
+    when: Callable[[Any], bool] | None = None
+
+    def value(self, values: Any) -> Any:
+        """Returns the field's value, of those of the group."""
+        for part in self.field.split("."):
+            values = values[part]
+        return values
+
+    def component(self, values: Any) -> Component:
+        """Returns what is in force, given the values of the group."""
+        value = self.value(values)
+        is_on = bool(value) if self.zero is None else value != self.zero
+        if self.when is not None:
+            is_on = self.when(values)
+        return self.on if is_on else self.off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,30 +121,39 @@ class Group:
       options: a dataclass of its plain fields.
       choices: fields that name components, whose options become sub-groups.
       switches: fields of the options with capabilities and needs.
+      rules: what else must hold.
     """
 
     name: str
     options: type = NoOptions
     choices: tuple[Choice, ...] = ()
     switches: tuple[Switch, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
-    def components(self) -> dict[str, Component]:
+    def components(self) -> dict[str, tuple[Component, ...]]:
         """Returns the components that have options, by name.
 
-        One name in two choices, as of an encoder and a decoder, is one sub-group.
+        One name in two choices, as of an encoder and a decoder, is one sub-group with the fields of
+        both.
         """
-        found: dict[str, Component] = {}
+        found: dict[str, tuple[Component, ...]] = {}
         for choice in self.choices:
             for name, component in choice.components.items():
                 if dataclasses.fields(component.options):
-                    assert found.setdefault(name, component).options is component.options, name
+                    found[name] = (*found.get(name, ()), component)
         return found
 
     def fields(self) -> dict[str, Any]:
         """Returns the group's fields with their defaults, components' options as sub-groups."""
         fields = {choice.field: choice.default for choice in self.choices} | defaults(self.options)
-        subgroups = {name: defaults(one.options) for name, one in self.components().items()}
-        return fields | subgroups
+        assert not fields.keys() & self.components().keys(), self.name
+        for name, components in self.components().items():
+            fields[name] = {}
+            for component in components:
+                own = defaults(component.options)
+                assert all(fields[name].get(f, value) == value for f, value in own.items()), name
+                fields[name] |= own
+        return fields
 
 
 class Active(NamedTuple):
@@ -151,32 +181,44 @@ def build(group: Group, field: str, config: Any, shared: Any) -> Any:
       shared: see `Component.build`.
     """
     choice = next(choice for choice in group.choices if choice.field == field)
-    name = config[group.name][field]
-    component = choice.components[name]
+    return build_named(group, choice.components, config[group.name][field], config, shared)
+
+
+def build_named(group: Group, registry: Registry, name: str, config: Any, shared: Any) -> Any:
+    """Builds a component of a registry, whose options are a sub-group of a group."""
+    component = registry[name]
     assert component.build is not None, name
-    return component.build(options_of(group, name, component, config), shared)
+    return component.build(options_of(group, name, component.options, config), shared)
 
 
-def options_of(group: Group, name: str, component: Component, config: Any) -> Any:
-    """Returns the options of a component as its dataclass."""
-    if not dataclasses.fields(component.options):
-        return component.options()
-    values = config[group.name][name]
-    return component.options(
-        **{f.name: values[f.name] for f in dataclasses.fields(component.options)}
-    )
+def options_of(group: Group, name: str, options: type, config: Any) -> Any:
+    """Returns the options of a component as its dataclass.
+
+    Args:
+      group: that has them as a sub-group.
+      name: of the component.
+      options: the dataclass.
+      config: the whole configuration.
+    """
+    fields = dataclasses.fields(options)
+    values = config[group.name][name] if fields else {}
+    return options(**{field.name: values[field.name] for field in fields})
 
 
 def active(groups: tuple[Group, ...], config: Any) -> Iterator[Active]:
     """Yields the components in force."""
     for group in groups:
+        values = config[group.name]
         for choice in group.choices:
-            name = config[group.name][choice.field]
-            yield Active(f"{group.name}.{choice.field}", name, choice.components[name])
+            name = values[choice.field]
+            component = choice.components[name]
+            yield Active(f"{group.name}.{choice.field}", name, component)
+            for field, registry in component.parts.items():
+                part = values[name][field]
+                yield Active(f"{group.name}.{name}.{field}", part, registry[part])
         for switch in group.switches:
-            value = _value(config, group, switch)
-            field = f"{group.name}.{switch.field}"
-            yield Active(field, value, switch.on if value else switch.off)
+            field, value = f"{group.name}.{switch.field}", switch.value(values)
+            yield Active(field, value, switch.component(values))
 
 
 def check(groups: tuple[Group, ...], config: Any) -> None:
@@ -186,12 +228,7 @@ def check(groups: tuple[Group, ...], config: Any) -> None:
       UserError: names the field, its value, and what is allowed or needed.
     """
     for group in groups:
-        values = config[group.name]
-        check_options(group.name, group.options, values)
-        for choice in group.choices:
-            check_name(f"{group.name}.{choice.field}", values[choice.field], choice.components)
-        for name, component in group.components().items():
-            check_options(f"{group.name}.{name}", component.options, values[name])
+        _check_values(group, config[group.name])
     in_force = list(active(groups, config))
     given = frozenset().union(*(one.component.gives for one in in_force))
     for one in in_force:
@@ -201,36 +238,39 @@ def check(groups: tuple[Group, ...], config: Any) -> None:
                 raise UserError(
                     f"{one.field} = {one.value!r} needs {capability}: {why}; {providers}"
                 )
-        for rule in one.component.rules:
-            if not rule.holds(config):
-                raise UserError(rule.message(config))
+    rules = [rule for one in in_force for rule in one.component.rules]
+    for rule in (*rules, *(rule for group in groups for rule in group.rules)):
+        if not rule.holds(config):
+            raise UserError(rule.message(config))
+
+
+def _check_values(group: Group, values: Any) -> None:
+    check_options(group.name, group.options, values)
+    for choice in group.choices:
+        check_name(f"{group.name}.{choice.field}", values[choice.field], choice.components)
+    for name, components in group.components().items():
+        for component in components:
+            check_options(f"{group.name}.{name}", component.options, values[name])
 
 
 def _providers(groups: tuple[Group, ...], config: Any, capability: str) -> str:
     """Says which values would give a capability, beside those that are set."""
     found = []
     for group in groups:
+        values = config[group.name]
         for choice in group.choices:
             names = [n for n, one in choice.components.items() if capability in one.gives]
             if names:
-                names_shown = " or ".join(map(repr, names))
-                value = config[group.name][choice.field]
-                found.append(f"{group.name}.{choice.field} = {names_shown} gives it, not {value!r}")
+                one_of, value = " or ".join(map(repr, names)), values[choice.field]
+                found.append(f"{group.name}.{choice.field} = {one_of} gives it, not {value!r}")
         for switch in group.switches:
-            field, value = f"{group.name}.{switch.field}", _value(config, group, switch)
+            field, value = f"{group.name}.{switch.field}", switch.value(values)
+            zero = type(value)() if switch.zero is None else switch.zero
             if capability in switch.off.gives:
-                zero = type(value)()
                 found.append(f"{field} = {zero!r} gives it, not {value!r}")
             if capability in switch.on.gives:
-                found.append(f"{field} gives it, which is {value!r}")
+                found.append(f"a {field} other than {value!r} gives it")
     return "; ".join(found) or "nothing here gives it"
-
-
-def _value(config: Any, group: Group, switch: Switch) -> Any:
-    value = config[group.name]
-    for part in switch.field.split("."):
-        value = value[part]
-    return value
 
 
 def free_fields(groups: tuple[Group, ...], *, place: bool = False) -> frozenset[str]:
@@ -241,44 +281,64 @@ def free_fields(groups: tuple[Group, ...], *, place: bool = False) -> frozenset[
       place: only those that say where the processes are.
     """
     mark = "place" if place else "free"
+    return frozenset(
+        f"{path}.{field.name}"
+        for group in groups
+        for path, options in _option_classes(group)
+        for field in dataclasses.fields(options)
+        if field.metadata[mark]
+    )
 
-    def marked(path: str, options: type) -> Iterator[str]:
-        for field in dataclasses.fields(options):
-            if field.metadata[mark]:
-                yield f"{path}.{field.name}"
 
-    names: set[str] = set()
-    for group in groups:
-        names.update(marked(group.name, group.options))
-        for name, component in group.components().items():
-            names.update(marked(f"{group.name}.{name}", component.options))
-    return frozenset(names)
+def _option_classes(group: Group) -> Iterator[tuple[str, type]]:
+    yield group.name, group.options
+    for name, components in group.components().items():
+        for component in components:
+            yield f"{group.name}.{name}", component.options
 
 
 def reference(groups: tuple[Group, ...]) -> str:
-    """Writes all fields with defaults, ranges and help as Markdown."""
+    """Writes all fields with defaults, ranges and help as Markdown, without a title."""
     lines: list[str] = []
     for group in groups:
-        lines += [f"## {group.name}", "", "| field | default | meaning |", "|---|---|---|"]
+        lines += [f"## {group.name}", "", *_TABLE]
         for choice in group.choices:
             names = ", ".join(f"`{name}`" if name else "`''`" for name in choice.components)
             meaning = f"{choice.help}: {names}"
             lines.append(f"| `{group.name}.{choice.field}` | `{choice.default!r}` | {meaning} |")
-        lines += _reference_rows(group.name, group.options)
-        lines.append("")
-        for name, component in group.components().items():
-            lines += [f"### {group.name}.{name}", ""]
-            lines += [f"{component.about}", ""] if component.about else []
-            lines += ["| field | default | meaning |", "|---|---|---|"]
-            lines += [*_reference_rows(f"{group.name}.{name}", component.options), ""]
+        lines += [*_reference_rows(group.name, [group.options]), ""]
+        for choice in group.choices:
+            lines += _reference_components(f"{group.name}.{choice.field}", choice.components)
+        for name, components in group.components().items():
+            path = f"{group.name}.{name}"
+            lines += [f"### {path}", "", *_TABLE]
+            lines += [*_reference_rows(path, [one.options for one in components]), ""]
     return "\n".join(lines)
 
 
-def _reference_rows(path: str, options: type) -> Iterator[str]:
-    for field in dataclasses.fields(options):
+_TABLE = ("| field | default | meaning |", "|---|---|---|")
+
+
+def _reference_components(field: str, registry: Registry) -> Iterator[str]:
+    """Yields what the values of a choice are and need, where there is anything to say."""
+    if not any(one.about or one.needs for one in registry.values()):
+        return
+    yield from (f"| `{field}` | what it is | what it needs |", "|---|---|---|")
+    for name, one in registry.items():
+        shown = f"`{name}`" if name else "`''`"
+        yield f"| {shown} | {one.about} | {'; '.join(one.needs)} |"
+    yield ""
+
+
+def _reference_rows(path: str, classes: list[type]) -> Iterator[str]:
+    """Yields a row for each field; one that two classes have is shown once."""
+    fields = {field.name: field for options in classes for field in dataclasses.fields(options)}
+    for field in fields.values():
         limits = [f"{words} {limit:g}" for words, limit in field.metadata["limits"].items()]
         choices = field.metadata["choices"]
         allowed = [" and ".join(limits)] if limits else []
-        allowed += [", ".join(f"`{name}`" for name in choices)] if choices else []
+        allowed += (
+            [", ".join(f"`{name}`" if name else "`''`" for name in choices)] if choices else []
+        )
         meaning = "; ".join([field.metadata["help"], *allowed])
         yield f"| `{path}.{field.name}` | `{field.default!r}` | {meaning} |"

@@ -1,10 +1,12 @@
 """The dilated convolution decoder of Yang et al. (2017)."""
 
+import dataclasses
 from typing import Any
 
 from flax import linen as nn
 
 from jvae.batch import Batch
+from jvae.configs import option
 from jvae.layers import (
     ResidualBlock,
     dense_product,
@@ -140,3 +142,27 @@ class CNNDecoder(nn.Module):
 def cnn_decoder(**options) -> Decoder:
     """`CNNDecoder(**options)` as pure functions."""
     return decoder_from_module(CNNDecoder(**options))
+
+
+@dataclasses.dataclass(frozen=True)
+class CNNOptions:
+    """Options of the convolutional decoder."""
+
+    size: str = option("S", "blocks, and so the tokens that it sees", choices=CNN_SIZES)
+
+
+def build_cnn(options: CNNOptions, shared: Any) -> Decoder:
+    """Builds the decoder of a configuration."""
+    return cnn_decoder(
+        vocab_size=shared.vocab_size,
+        latent_size=shared.latent_size,
+        embed_size=shared.embed_size,
+        hidden_size=shared.hidden_size,
+        size=options.size,
+        dropout_in=shared.dropout_in,
+        dropout_out=shared.dropout_out,
+        word_dropout=shared.word_dropout,
+        init_scale=shared.init_scale,
+        embed_init_scale=shared.embed_init_scale,
+        dtype=shared.dtype,
+    )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jvae.batch import Batch, Tokens
+from jvae.components import NoOptions
 from jvae.layers import (
     LSTM,
     LSTMCarry,
@@ -159,3 +160,21 @@ def _joined(hidden: Array, from_latent: FromLatent) -> Array:
 def lstm_decoder(**options) -> Decoder:
     """`LSTMDecoder(**options)` as pure functions."""
     return decoder_from_module(LSTMDecoder(**options))
+
+
+def build_lstm(options: NoOptions, shared: Any) -> Decoder:
+    """Builds the decoder of a configuration."""
+    del options
+    return lstm_decoder(
+        vocab_size=shared.vocab_size,
+        latent_size=shared.latent_size,
+        embed_size=shared.embed_size,
+        hidden_size=shared.hidden_size,
+        dropout_in=shared.dropout_in,
+        dropout_out=shared.dropout_out,
+        word_dropout=shared.word_dropout,
+        skip=shared.skip,
+        init_scale=shared.init_scale,
+        embed_init_scale=shared.embed_init_scale,
+        dtype=shared.dtype,
+    )

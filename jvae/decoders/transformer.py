@@ -1,11 +1,15 @@
 """The Transformer decoder, told of a vector or of a set of vectors."""
 
+import dataclasses
 from typing import Any
 
 from flax import linen as nn
 
 from jvae.batch import Batch
+from jvae.configs import option
 from jvae.layers import Carry, Transformer, sentence_log_prob, streamed_log_prob, word_dropout
+from jvae.layers.transformer import ATTENTIONS
+from jvae.layers.transformer_options import TransformerOptions
 from jvae.model import Decoder, decoder_from_module
 from jvae.random import Stream, stream
 from jvae.types import Array, DType, Key
@@ -112,3 +116,28 @@ class TransformerDecoder(nn.Module):
 def transformer_decoder(**options) -> Decoder:
     """`TransformerDecoder(**options)` as pure functions."""
     return decoder_from_module(TransformerDecoder(**options))
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerDecoderOptions(TransformerOptions):
+    """Options of the Transformer decoder."""
+
+    attention: str = option("dot_product", "to a set of vectors", choices=ATTENTIONS)
+
+
+def build_transformer(options: TransformerDecoderOptions, shared: Any) -> Decoder:
+    """Builds the decoder of a configuration."""
+    return transformer_decoder(
+        vocab_size=shared.vocab_size,
+        latent_size=shared.latent_size,
+        embed_size=shared.embed_size,
+        hidden_size=shared.hidden_size,
+        **options.stack(),
+        dropout_in=shared.dropout_in,
+        dropout_out=shared.dropout_out,
+        word_dropout=shared.word_dropout,
+        attention=options.attention,
+        attention_bias=options.attention_bias,
+        skip=shared.skip,
+        dtype=shared.dtype,
+    )

@@ -5,6 +5,7 @@ from typing import Any
 from flax import linen as nn
 
 from jvae.batch import Batch
+from jvae.components import NoOptions
 from jvae.distributions import Delta, Distribution
 from jvae.layers import LSTM, symmetric_uniform
 from jvae.model import Encoder, encoder_from_module
@@ -71,3 +72,19 @@ class LSTMEncoder(nn.Module):
 def lstm_encoder(**options) -> Encoder:
     """`LSTMEncoder(**options)` as pure functions."""
     return encoder_from_module(LSTMEncoder(**options))
+
+
+def build_lstm(options: NoOptions, shared: Any) -> Encoder:
+    """Builds the encoder of a configuration."""
+    del options
+    return lstm_encoder(
+        vocab_size=shared.vocab_size,
+        latent_size=shared.latent_size,
+        embed_size=shared.embed_size,
+        hidden_size=shared.hidden_size,
+        point=shared.point,
+        family=shared.family,
+        init_scale=shared.init_scale,
+        embed_init_scale=shared.embed_init_scale,
+        dtype=shared.dtype,
+    )

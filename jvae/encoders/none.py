@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jvae.batch import Batch
+from jvae.components import NoOptions
 from jvae.distributions import NoLatent
 from jvae.model import Encoder
 from jvae.types import Key, Params
@@ -23,3 +24,9 @@ def no_encoder(**options: Any) -> Encoder:
         return NoLatent(jnp.zeros((batch.rows, 0)))
 
     return Encoder(init, apply)
+
+
+def build_none(options: NoOptions, shared: Any) -> Encoder:
+    """Builds the encoder of a configuration."""
+    del options, shared
+    return no_encoder()

@@ -1,5 +1,6 @@
 """The Transformer encoder: a sentence to one vector, or to a set of them."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,9 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jvae.batch import Batch
+from jvae.configs import option
 from jvae.distributions import Delta, Distribution
 from jvae.encoders.bottleneck import NVIBSelfAttention, layer_terms
 from jvae.layers import Transformer
+from jvae.layers.transformer_options import TransformerOptions
 from jvae.model import Encoder, Inference, encoder_from_module
 from jvae.posteriors import DIAGONAL, Family, TokenFamily
 from jvae.types import Array, DType, Key
@@ -154,3 +157,35 @@ class TransformerEncoder(nn.Module):
 def transformer_encoder(**options) -> Encoder:
     """`TransformerEncoder(**options)` as pure functions."""
     return encoder_from_module(TransformerEncoder(**options))
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerEncoderOptions(TransformerOptions):
+    """Options of the Transformer encoder; those of its NVIB layers are the nvib posterior's."""
+
+    pooling: str = option("mean", "of the states to one vector", choices=POOLINGS)
+    nvib_layers: int = option(
+        0, "so many of the last blocks attend to an NVIB latent of their input", at_least=0
+    )
+
+
+def build_transformer(options: TransformerEncoderOptions, shared: Any) -> Encoder:
+    """Builds the encoder of a configuration."""
+    return transformer_encoder(
+        vocab_size=shared.vocab_size,
+        latent_size=shared.latent_size,
+        embed_size=shared.embed_size,
+        hidden_size=shared.hidden_size,
+        point=shared.point,
+        family=shared.family,
+        **options.stack(),
+        dropout_in=shared.dropout_in,
+        dropout_out=shared.dropout_out,
+        pooling=options.pooling,
+        nvib_layers=options.nvib_layers,
+        nvib_delta=shared.nvib.delta,
+        nvib_prior_alpha=shared.nvib.prior_alpha,
+        nvib_prune=shared.nvib.threshold("exp"),
+        attention_bias=options.attention_bias,
+        dtype=shared.dtype,
+    )

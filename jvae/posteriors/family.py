@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jvae.distributions import DiagonalGaussian, Distribution
 from jvae.types import Array
@@ -33,9 +34,11 @@ class TokenFamily:
         tokens; a function, or a Flax module with parameters of its own, which the encoder takes in.
         The distribution has `sample(keys [B])` and `log_prob(z)`, `mean`, a set, `pooled`, a
         vector `[B, P]` of the sentence, and `kept` `[B]`, how many vectors the sentence has.
+      count: tokens `[N]` int -> vectors `[N]` int, before training, when nothing is deleted.
     """
 
     posterior: Callable[..., Any]
+    count: Callable[[np.ndarray], np.ndarray] = lambda lengths: lengths
 
 
 def _diagonal(outputs: Array) -> DiagonalGaussian:

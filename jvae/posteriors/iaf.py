@@ -1,12 +1,14 @@
 """Inverse autoregressive flows: each dimension shifted and scaled by those before it."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jvae.configs import option
 from jvae.posteriors.family import Family
 from jvae.posteriors.flow import Flow, split_base
 from jvae.types import Array
@@ -92,3 +94,17 @@ def iaf(*, steps: int, hidden: int) -> Family:
       algorithm 1, with its gates.
     """
     return Family(lambda size: 2 * size + steps * hidden, IAF(steps, hidden))
+
+
+@dataclasses.dataclass(frozen=True)
+class IAFOptions:
+    """Options of inverse autoregressive flows."""
+
+    steps: int = option(2, "flows, each in the reverse order of the one before", above=0)
+    hidden: int = option(64, "units of each step's masked layer", above=0)
+
+
+def build_iaf(options: IAFOptions, shared: Any) -> Family:
+    """Builds the family of a configuration."""
+    del shared
+    return iaf(steps=options.steps, hidden=options.hidden)

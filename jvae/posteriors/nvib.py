@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jvae.configs import option
 from jvae.distributions.dirichlet import dirichlet_log_prob, draw_log_gamma, log_normalised
 from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
@@ -222,3 +224,45 @@ def nvib(
             "nvib: kappa is at least 1, prune at least 0; prior_alpha and start are above 0"
         )
     return TokenFamily(NVIBHead(latent_size, alpha, kappa, prior_alpha, prune, start))
+
+
+@dataclasses.dataclass(frozen=True)
+class NVIBOptions:
+    """Options of NVIB: of the posterior, of its prior, and of an encoder's NVIB layers."""
+
+    alpha: str = option("relu", "how pseudo-counts are made", choices=ALPHAS)
+    kappa: int = option(1, "draws of each vector", above=0)
+    delta: float = option(1.0, "pseudo-counts that the prior expects of each token", at_least=0)
+    start: float = option(0.0, "pseudo-counts of a token before training; 0: delta", at_least=0)
+    prior_alpha: float = option(1.0, "pseudo-counts of the prior's own vector", above=0)
+    prune: float = option(
+        0.0,
+        "up to this alpha a vector is absent outside training; 0: with relu those of alpha 0 "
+        "alone, with exp and in NVIB layers up to 0.4 * delta",
+        at_least=0,
+    )
+
+    @property
+    def expected(self) -> float:
+        """Pseudo-counts of a token."""
+        return self.delta or 1.0
+
+    def threshold(self, alpha: str) -> float:
+        """Returns up to which pseudo-count a vector is absent outside training.
+
+        Those of "exp" are never 0, and count as 0 up to a share of what the prior expects: the
+        source's 0.1 with its delta 0.25.
+        """
+        return self.prune or (0.4 * self.expected if alpha == "exp" else 0.0)
+
+
+def build_nvib(options: NVIBOptions, shared: Any) -> TokenFamily:
+    """Builds the family of a configuration."""
+    return nvib(
+        latent_size=shared.latent_size,
+        alpha=options.alpha,
+        kappa=options.kappa,
+        prior_alpha=options.prior_alpha,
+        start=options.start or options.expected,
+        prune=options.threshold(options.alpha),
+    )

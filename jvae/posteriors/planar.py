@@ -1,12 +1,14 @@
 """Planar flows: posteriors stretched and squeezed across planes that the encoder chooses."""
 
+import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jvae.configs import option
 from jvae.posteriors.family import Family
 from jvae.posteriors.flow import Flow, split_base
 from jvae.types import Array
@@ -82,3 +84,16 @@ def planar(*, steps: int) -> Family:
       and appendix A.1.
     """
     return Family(lambda size: 2 * size + steps * (2 * size + 1), Planar(steps))
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanarOptions:
+    """Options of planar flows."""
+
+    steps: int = option(2, "planes across which a posterior is bent", above=0)
+
+
+def build_planar(options: PlanarOptions, shared: Any) -> Family:
+    """Builds the family of a configuration."""
+    del shared
+    return planar(steps=options.steps)

@@ -1,12 +1,15 @@
 """Posteriors over sets with one vector for each token, all of the same weight."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jvae.components import NoOptions
+from jvae.configs import option
 from jvae.distributions import Delta, DiagonalGaussian
 from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
@@ -194,4 +197,27 @@ def vts(*, latent_size: int, stride: float) -> TokenFamily:
     """
     if not 0 <= stride <= 1:
         raise UserError(f"stride is {stride}: give the share of vectors to drop, 0 to 1")
-    return TokenFamily(TokenHead(latent_size, stride=stride))
+
+    def count(lengths: np.ndarray) -> np.ndarray:
+        kept = [kept_positions(n, stride).sum() for n in range(np.max(lengths) + 1)]
+        return np.array(kept)[lengths]
+
+    return TokenFamily(TokenHead(latent_size, stride=stride), count)
+
+
+@dataclasses.dataclass(frozen=True)
+class VTSOptions:
+    """Options of sets with a vector for a share of the tokens."""
+
+    stride: float = option(0.5, "share of the vectors that is dropped", at_least=0, at_most=1)
+
+
+def build_vt(options: NoOptions, shared: Any) -> TokenFamily:
+    """Builds the family of a configuration."""
+    del options
+    return vt(latent_size=shared.latent_size, point=shared.point)
+
+
+def build_vts(options: VTSOptions, shared: Any) -> TokenFamily:
+    """Builds the family of a configuration."""
+    return vts(latent_size=shared.latent_size, stride=options.stride)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jvae.components import Rule
+from jvae.configs import option
 from jvae.posteriors.family import Family
 from jvae.types import Array, Key
 
@@ -160,3 +162,26 @@ def vmf(*, kappa: float) -> Family:
         return VonMisesFisher(outputs * jax.lax.rsqrt(squared + 1e-12), kappa)
 
     return Family(lambda size: size, posterior)
+
+
+@dataclasses.dataclass(frozen=True)
+class VMFOptions:
+    """Options of von Mises-Fisher posteriors."""
+
+    # Above, directions are all but fixed, and the memory of the normalising constant grows.
+    kappa: float = option(13.0, "concentration, which sets the KL", above=0, at_most=1e4)
+
+
+def build_vmf(options: VMFOptions, shared: Any) -> Family:
+    """Builds the family of a configuration."""
+    del shared
+    return vmf(kappa=options.kappa)
+
+
+AT_LEAST_A_CIRCLE = Rule(
+    lambda config: config.model.latent_size >= 2,
+    lambda config: (
+        f"model.posterior = 'vmf' needs model.latent_size of at least 2, not "
+        f"{config.model.latent_size}: a sphere"
+    ),
+)

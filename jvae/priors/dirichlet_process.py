@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jvae.components import NoOptions
 from jvae.distributions.dirichlet import dirichlet_log_prob, symmetric_dirichlet_kl
 from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
@@ -146,3 +147,15 @@ def dirichlet_process(
         return DirichletProcess(logits, latent_size, delta, prior_alpha, kappa)
 
     return Prior(init, apply, *counted(max_count))
+
+
+def build_dirichlet_process(options: NoOptions, shared: Any) -> Prior:
+    """Builds the prior of a configuration."""
+    del options
+    return dirichlet_process(
+        latent_size=shared.latent_size,
+        max_count=shared.max_count,
+        delta=shared.nvib.delta,
+        prior_alpha=shared.nvib.prior_alpha,
+        kappa=shared.nvib.kappa,
+    )

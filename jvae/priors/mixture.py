@@ -1,10 +1,12 @@
 """A mixture of K Gaussians as the prior, with learned weights, means and variances."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jvae.configs import option
 from jvae.distributions import DiagonalGaussian
 from jvae.model import Prior
 from jvae.types import Array, Key, Params
@@ -76,3 +78,15 @@ def mixture(*, latent_size: int, components: int) -> Prior:
         return GaussianMixture(**params["prior"])
 
     return Prior(init, apply)
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureOptions:
+    """Options of the mixture prior."""
+
+    components: int = option(100, "Gaussians", above=0)
+
+
+def build_mixture(options: MixtureOptions, shared: Any) -> Prior:
+    """Builds the prior of a configuration."""
+    return mixture(latent_size=shared.latent_size, components=options.components)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jvae.components import NoOptions
 from jvae.distributions.sets import VectorSet
 from jvae.model import Prior
 from jvae.posteriors.tokens import (
@@ -124,3 +125,9 @@ def normal_set(*, latent_size: int, max_count: int) -> Prior:
         return NormalSet(params["prior"]["logits"], latent_size)
 
     return Prior(init, apply, *counted(max_count))
+
+
+def build_normal_set(options: NoOptions, shared: Any) -> Prior:
+    """Builds the prior of a configuration."""
+    del options
+    return normal_set(latent_size=shared.latent_size, max_count=shared.max_count)

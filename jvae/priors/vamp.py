@@ -1,10 +1,12 @@
 """The VampPrior: the encoder's own posteriors of K learned pseudo-sentences."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jvae.configs import option
 from jvae.errors import UserError
 from jvae.model import Encoder, Prior
 from jvae.priors.mixture import GaussianMixture
@@ -45,3 +47,22 @@ def vamp(
         return GaussianMixture(jnp.zeros(components), q.mean, q.log_var)
 
     return Prior(init, apply)
+
+
+@dataclasses.dataclass(frozen=True)
+class VampOptions:
+    """Options of the VampPrior."""
+
+    components: int = option(100, "pseudo-sentences", above=0)
+    length: int = option(10, "embeddings of a pseudo-sentence", above=0)
+
+
+def build_vamp(options: VampOptions, shared: Any) -> Prior:
+    """Builds the prior of a configuration."""
+    return vamp(
+        encoder=shared.encoder,
+        components=options.components,
+        length=options.length,
+        embed_size=shared.embed_size,
+        init_scale=shared.embed_init_scale,
+    )

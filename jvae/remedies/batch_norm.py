@@ -1,11 +1,16 @@
 """Batch-normalised posterior means (BN-VAE): a KL that cannot vanish on average."""
 
+import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jvae.batch import Batch
+from jvae.components import Rule
+from jvae.configs import option
 from jvae.distributions import DiagonalGaussian
 from jvae.model import Encoder, Inference
 from jvae.types import Array, Key, Params
@@ -76,6 +81,27 @@ def batch_norm(encoder: Encoder, *, gamma: float, latent_size: int) -> Encoder:
         return params | {NAME: own | {"running": running, "updates": updates}}
 
     return Encoder(init, apply, after=after)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNormOptions:
+    """Options of batch-normalised posterior means."""
+
+    gamma: float = option(0.7, "standard deviation of the posterior means", above=0)
+
+
+def build_batch_norm(options: BatchNormOptions, shared: Any) -> Callable[[Encoder], Encoder]:
+    """Builds the map of encoders of a configuration."""
+    return partial(batch_norm, gamma=options.gamma, latent_size=shared.latent_size)
+
+
+SEVERAL_ROWS = Rule(
+    lambda config: config.training.batch_size >= 2,
+    lambda config: (
+        f"model.posterior_map = {config.model.posterior_map!r} needs training.batch_size of at "
+        f"least 2, not {config.training.batch_size}: its moments vary"
+    ),
+)
 
 
 def _moments(mean: Array, weight: Array) -> dict[str, Array]:

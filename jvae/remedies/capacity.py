@@ -1,8 +1,14 @@
 """Capacity annealing: the KL is drawn to a target that grows."""
 
+import dataclasses
+from typing import Any
+
 import jax.numpy as jnp
 
+from jvae.configs import option
 from jvae.objectives import ELBOTerms, Scheduled
+from jvae.remedies.by_name import ScheduledLoss
+from jvae.remedies.kl_schedules import linear
 from jvae.types import Array
 
 
@@ -21,3 +27,18 @@ def capacity(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
     del weight
     distance = jnp.abs(terms.total_kl - scheduled["capacity"])
     return scheduled["kl_weight"] * distance - terms.log_likelihood
+
+
+@dataclasses.dataclass(frozen=True)
+class CapacityOptions:
+    """Options of capacity annealing."""
+
+    target: float = option(25.0, "the last target, nats per example", above=0)
+    steps: int = option(100_000, "until then", above=0)
+
+
+def build_capacity(options: CapacityOptions, shared: Any) -> ScheduledLoss:
+    """Builds the loss of a configuration."""
+    del shared
+    target = linear(0.0, options.steps, options.target)
+    return ScheduledLoss(capacity, lambda schedule_of: {"capacity": target})

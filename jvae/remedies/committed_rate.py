@@ -1,12 +1,16 @@
 """Posteriors that cannot come nearer to the prior than a committed rate (delta-VAE)."""
 
+import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jvae.batch import Batch
+from jvae.configs import option
 from jvae.distributions import DiagonalGaussian
 from jvae.model import Encoder, Inference
 from jvae.types import Key, Params
@@ -42,6 +46,21 @@ def committed_rate(encoder: Encoder, *, rate: float) -> Encoder:
         return inference._replace(posterior=q)
 
     return encoder._replace(apply=apply, from_embeddings=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class CommittedRateOptions:
+    """Options of committed rates."""
+
+    rate: float = option(0.1, "least KL of each dimension, nats", above=0)
+
+
+def build_committed_rate(
+    options: CommittedRateOptions, shared: Any
+) -> Callable[[Encoder], Encoder]:
+    """Builds the map of encoders of a configuration."""
+    del shared
+    return partial(committed_rate, rate=options.rate)
 
 
 def variance_bounds(rate: float) -> tuple[float, float]:

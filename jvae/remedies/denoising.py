@@ -5,12 +5,14 @@ their z, so that the latent space is spread by content. The damage C acts in tra
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jvae.batch import PAD, UNK, Batch, Tokens
+from jvae.components import NoOptions
 from jvae.distributions import Distribution
 from jvae.model import Encoder, Inference
 from jvae.random import Stream, example_keys, stream
@@ -82,3 +84,13 @@ def with_denoising(encoder: Encoder, noise: Noise, rate: float = 0.3) -> Encoder
         return encoder.apply(params, batch, context, key=key, train=train)
 
     return encoder._replace(apply=apply)
+
+
+def build_denoising(name: str) -> Callable[[NoOptions, Any], Callable[[Encoder], Encoder]]:
+    """Returns the build function of a noise of `NOISES`."""
+
+    def build(options: NoOptions, shared: Any) -> Callable[[Encoder], Encoder]:
+        del options
+        return partial(with_denoising, noise=NOISES[name], rate=shared.denoise_rate)
+
+    return build

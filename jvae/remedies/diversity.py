@@ -1,20 +1,24 @@
 """Diverse means and certain variances of the posterior (DU-VAE): normalisation and dropout."""
 
+import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jvae.batch import Batch
+from jvae.configs import option
 from jvae.distributions import DiagonalGaussian
 from jvae.model import Encoder, Inference
 from jvae.random import Stream, example_keys, stream
 from jvae.remedies.batch_norm import batch_norm
 from jvae.types import Key, Params
 
-# The variance of a Gaussian with entropy 0: no posterior is narrower.
 NAME = "diversity"  # of its part of the encoder's parameters
+# The variance of a Gaussian with entropy 0: no posterior is narrower.
 FLOOR = 1 / (2 * math.pi * math.e)
 
 
@@ -57,3 +61,21 @@ def diversity(encoder: Encoder, *, gamma: float, rate: float, latent_size: int) 
         return inference._replace(posterior=q)
 
     return Encoder(init, apply, after=normalised.after)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiversityOptions:
+    """Options of diverse means and certain variances."""
+
+    gamma: float = option(0.7, "standard deviation of the posterior means", above=0)
+    variance_dropout: float = option(0.2, "share of the variances", at_least=0, below=1)
+
+
+def build_diversity(options: DiversityOptions, shared: Any) -> Callable[[Encoder], Encoder]:
+    """Builds the map of encoders of a configuration."""
+    return partial(
+        diversity,
+        gamma=options.gamma,
+        rate=options.variance_dropout,
+        latent_size=shared.latent_size,
+    )

@@ -1,11 +1,15 @@
 """Free bits: the KL below a target costs nothing, so that nothing is gained by losing it."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
+from jvae.configs import option
 from jvae.errors import UserError
 from jvae.objectives import ELBOTerms, Loss, Scheduled
+from jvae.remedies.by_name import ScheduledLoss
 from jvae.types import Array
 
 
@@ -81,3 +85,20 @@ def free_bits(target: float = 8.0, mode: str = "dimension", form: str = "mask") 
         return scheduled["kl_weight"] * free - terms.log_likelihood
 
     return loss
+
+
+@dataclasses.dataclass(frozen=True)
+class FreeBitsOptions:
+    """Options of free bits."""
+
+    target: float = option(8.0, "nats per example, over all dimensions", above=0)
+    mode: str = option("dimension", "whose KL decides", choices=FREE_BITS_MODES)
+    form: str = option(
+        "mask", "the loss below the target: 0, or the target", choices=FREE_BITS_FORMS
+    )
+
+
+def build_free_bits(options: FreeBitsOptions, shared: Any) -> ScheduledLoss:
+    """Builds the loss of a configuration."""
+    del shared
+    return ScheduledLoss(free_bits(options.target, options.mode, options.form))

@@ -1,12 +1,15 @@
 """Schedules of the KL weight, as optax schedules: step -> weight."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jvae.components import NoOptions
+from jvae.configs import option
 from jvae.types import Array, Schedule
 
 
@@ -81,9 +84,56 @@ def cyclical(
     return optax.join_schedules([cycle] * cycles + [optax.constant_schedule(end)], boundaries)
 
 
-KL_SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": constant,
-    "linear": linear,
-    "logistic": logistic,
-    "cyclical": cyclical,
-}
+class KLWeight(NamedTuple):
+    """Values that all schedules of a configuration share.
+
+    Attributes:
+      start: the first weight.
+      end: the last.
+      steps: of the ramp, up to the midpoint, or of a cycle.
+      delay: steps before the ramp.
+    """
+
+    start: float
+    end: float
+    steps: int
+    delay: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LogisticOptions:
+    """Options of the logistic schedule."""
+
+    steepness: float = option(0.0025, "per step", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class CyclicalOptions:
+    """Options of the cyclical schedule."""
+
+    cycles: int = option(4, "ramps", above=0)
+    ramp: float = option(0.5, "share of a cycle spent rising", above=0, at_most=1)
+    shape: str = option("linear", "of a ramp", choices=RAMPS)
+
+
+def build_constant(options: NoOptions, shared: KLWeight) -> Schedule:
+    """Builds the schedule of a configuration."""
+    del options
+    return constant(shared.end)
+
+
+def build_linear(options: NoOptions, shared: KLWeight) -> Schedule:
+    """Builds the schedule of a configuration."""
+    del options
+    return linear(shared.start, shared.steps, shared.end, shared.delay)
+
+
+def build_logistic(options: LogisticOptions, shared: KLWeight) -> Schedule:
+    """Builds the schedule of a configuration."""
+    return logistic(shared.steps, options.steepness, shared.end)
+
+
+def build_cyclical(options: CyclicalOptions, shared: KLWeight) -> Schedule:
+    """Builds the schedule of a configuration."""
+    period, cycles = shared.steps, options.cycles
+    return cyclical(period, cycles, options.ramp, shared.start, shared.end, options.shape)

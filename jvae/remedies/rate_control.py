@@ -1,5 +1,6 @@
 """Objectives whose KL weight follows the KL itself, so that a rate is held."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jvae.batch import Batch
+from jvae.configs import option
 from jvae.objectives import Groups, Objective, Outcome, Scheduled
 from jvae.types import Array, Key, Params
 
@@ -126,7 +128,28 @@ def soft_free_bits(
     return RateControl(lambda: jnp.float32(start), lambda gamma: gamma, update)
 
 
-RATE_CONTROLS: dict[str, Callable[..., RateControl]] = {
-    "minimum_rate": minimum_rate,
-    "soft_free_bits": soft_free_bits,
-}
+@dataclasses.dataclass(frozen=True)
+class MinimumRateOptions:
+    """Options of the minimum desired rate."""
+
+    rate: float = option(5.0, "least KL, nats per example", above=0)
+    learning_rate: float = option(1e-3, "of the multiplier", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftFreeBitsOptions:
+    """Options of soft free bits."""
+
+    rate: float = option(5.0, "the KL, nats per example", above=0)
+
+
+def build_minimum_rate(options: MinimumRateOptions, shared: Any) -> RateControl:
+    """Builds the rate control of a configuration."""
+    del shared
+    return minimum_rate(options.rate, options.learning_rate)
+
+
+def build_soft_free_bits(options: SoftFreeBitsOptions, shared: Any) -> RateControl:
+    """Builds the rate control of a configuration."""
+    del shared
+    return soft_free_bits(options.rate)

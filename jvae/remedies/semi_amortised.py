@@ -1,5 +1,7 @@
 """Semi-amortised inference: the encoder's posterior, made better for its sentence by gradient."""
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jvae.batch import Batch
+from jvae.configs import option
 from jvae.distributions import DiagonalGaussian
 from jvae.model import VAE
 from jvae.objectives import elbo
@@ -30,6 +33,28 @@ def semi_amortised(
             momentum=momentum,
             clip_norm=clip_norm,
         )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SemiAmortisedOptions:
+    """Options of refined posteriors. The source's are of the mean of 32 sentences."""
+
+    steps: int = option(20, "gradient steps on each posterior", above=0)
+    rate: float = option(1 / 32, "of a sentence's gradient", above=0)
+    momentum: float = option(0.5, "of the steps", at_least=0, below=1)
+    clip: float = option(28.0, "most norm of a sentence's gradient", above=0)
+
+
+def build_semi_amortised(options: SemiAmortisedOptions, shared: Any) -> Callable[[VAE], VAE]:
+    """Builds the map of models of a configuration."""
+    del shared
+    return partial(
+        semi_amortised,
+        steps=options.steps,
+        learning_rate=options.rate,
+        momentum=options.momentum,
+        clip_norm=options.clip,
     )
 
 

@@ -1,0 +1,41 @@
+"""`p(z)` over K classes, uniform or learned."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from jvae.configs import option
+from jvae.model import Prior
+from jvae.posteriors.categorical import Categorical
+from jvae.types import Key, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class CategoricalPriorOptions:
+    """Options of the prior over classes."""
+
+    learned: bool = option(False, "the probabilities are learned; else all classes are alike")
+
+
+def categorical_prior(*, latent_size: int, learned: bool = False) -> Prior:
+    """`p(z = e_k) = softmax(logits)_k`, uniform at first.
+
+    Args:
+      latent_size: K, the number of classes.
+      learned: whether the logits are parameters; else they stay 0.
+    """
+
+    def init(key: Key) -> Params:
+        return {"logits": jnp.zeros(latent_size)} if learned else {}
+
+    def apply(params: Params, context: Any = None) -> Categorical:
+        logits = params["prior"]["logits"] if learned else jnp.zeros(latent_size)
+        return Categorical(logits[None])
+
+    return Prior(init, apply)
+
+
+def build_categorical_prior(options: CategoricalPriorOptions, shared: Any) -> Prior:
+    """Builds the prior of a configuration."""
+    return categorical_prior(latent_size=shared.latent_size, learned=options.learned)
