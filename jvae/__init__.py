@@ -1,9 +1,12 @@
 """Variational autoencoders of text in JAX and Flax.
 
-The public names. Nothing here draws plots, opens corpora or writes logs: those parts are imported
-from their own modules (`jvae.data`, `jvae.evaluation`, `jvae.generation`, `jvae.training`).
+The public names. Importing them draws no plots, opens no corpora and writes no logs: those parts
+have modules of their own (`jvae.data`, `jvae.evaluation`, `jvae.generation`, `jvae.training`), which
+`load_run` and `train` import when they are called.
 """
 
+from jvae.api import load_run as load_run
+from jvae.api import train as train
 from jvae.batch import Batch as Batch
 from jvae.batch import Counts as Counts
 from jvae.batch import Labels as Labels
@@ -98,6 +101,7 @@ __all__ = [
     "init",
     "iw_log_likelihood",
     "kl_divergence",
+    "load_run",
     "lstm_decoder",
     "lstm_encoder",
     "mixture",
@@ -109,6 +113,7 @@ __all__ = [
     "planar",
     "standard_normal",
     "text_batch",
+    "train",
     "transformer_decoder",
     "transformer_encoder",
     "uniform_sphere",

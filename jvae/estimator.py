@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from jvae.api import configured, load_run
 from jvae.errors import UserError
-from jvae.experiments import text, use
-from jvae.experiments.command import flag_error
-from jvae.experiments.runner import run
-from jvae.experiments.setup import RESULTS, TrainedRun, fingerprint, load_run, make_workdir
-from jvae.posteriors import OF_TOKENS
+from jvae.runs.directory import RESULTS, fingerprint, make_workdir
+from jvae.runs.run import run
+from jvae.tasks import get_task
+from jvae.tasks.text.run import TextRun
 from jvae.training.logs import write_atomically
 
 
@@ -46,7 +45,7 @@ class TextVAE(TransformerMixin, BaseEstimator):
 
     @classmethod
     def from_run(cls, run_dir: str | Path) -> "TextVAE":
-        """A fitted one, of a run directory that is already there.
+        """Makes a fitted one of a run directory that is already there.
 
         Raises:
           UserError: it is not a finished run.
@@ -55,7 +54,7 @@ class TextVAE(TransformerMixin, BaseEstimator):
         return cls(run_dir.parent)._use(run_dir)
 
     def fit(self, X: Sequence[str], y: Any = None) -> "TextVAE":
-        """Trains on sentences by the runner of the experiments; what it says goes to `output.txt`.
+        """Trains on sentences as the experiments do; what is printed goes to `output.txt`.
 
         Args:
           X: N sentences; the run holds out a tenth of them to choose its best epoch and for test.
@@ -65,12 +64,7 @@ class TextVAE(TransformerMixin, BaseEstimator):
           UserError: a sentence is blank, or the configuration is at fault.
           jvae.training.loop.Interrupted: on SIGINT or SIGTERM; the same call goes on.
         """
-        sentences = _lines(X)
-        config = text.get_config()
-        try:
-            config.update_from_flattened_dict(self.config or {})
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(flag_error(error)) from None
+        sentences, config = _lines(X), configured(self.config or {}, "text")
         what = json.dumps([config.to_dict(), sentences], sort_keys=True)
         folder = Path(self.workdir) / fingerprint(what)
         if not (folder / RESULTS).exists():
@@ -78,51 +72,43 @@ class TextVAE(TransformerMixin, BaseEstimator):
             config.data.train = str(folder / "sentences.txt")
             write_atomically(Path(config.data.train), "\n".join(sentences) + "\n")
             with open(folder / "output.txt", "a", encoding="utf-8") as shown:
-                run(config, folder, Console(file=shown, width=120))
+                run(get_task("text"), config, folder, Console(file=shown, width=120))
         return self._use(folder)
 
     def transform(self, X: Sequence[str]) -> np.ndarray:
-        """Posterior means, `[N, L]`.
+        """Returns posterior means, `[N, L]`.
 
         Raises:
           UserError: a sentence is blank.
         """
-        trained = self._fitted()
-        # The mean needs no noise, but for a refined posterior's: one key for all.
-        return np.asarray(use.encode(trained, _lines(X), key=jax.random.key(0)).mean)
+        return self._fitted().encode(_lines(X))
 
     def inverse_transform(self, X: np.ndarray) -> list[str]:
-        """The greedily decoded sentences of latent vectors `[N, L]`.
+        """Decodes latent vectors `[N, L]` into sentences, greedily.
 
         Raises:
           UserError: they have another size, or the run's latents are sets.
         """
-        trained, z = self._fitted(), np.asarray(X, np.float32)
-        if trained.config.model.posterior in OF_TOKENS:
-            raise UserError(f"{trained.workdir} decodes sets of vectors, not one for a sentence")
-        size = trained.config.model.latent_size
-        if z.ndim != 2 or z.shape[1] != size:
-            raise UserError(f"latent vectors of shape {list(z.shape)}: this run has [N, {size}]")
-        return use.decode(trained, z, use.Decoding(), key=jax.random.key(0))
+        return self._fitted().decode(X)
 
     def _use(self, run_dir: Path) -> "TextVAE":
-        self._trained = load_run(run_dir)
+        self._trained: TextRun = load_run(run_dir)
         self.run_dir_ = str(run_dir)
         return self
 
-    def _fitted(self) -> TrainedRun:
+    def _fitted(self) -> TextRun:
         check_is_fitted(self)
         if not hasattr(self, "_trained"):  # it was pickled
-            self._trained = load_run(Path(self.run_dir_))
+            self._trained = load_run(self.run_dir_)
         return self._trained
 
     def __getstate__(self) -> dict[str, Any]:
-        """A run's functions cannot be pickled; its directory says it all."""
+        """Leaves out the run, whose functions cannot be pickled: its directory has it all."""
         return {name: value for name, value in super().__getstate__().items() if name != "_trained"}
 
 
 def _lines(sentences: Sequence[str]) -> list[str]:
-    """As a corpus' file holds them: each on one line.
+    """Writes each sentence on one line, as a corpus' file has them.
 
     Raises:
       UserError: one is blank.

@@ -156,6 +156,7 @@ class Task:
       split_axes: arrays that may be spread over devices, by name, and the axis that is cut.
       same: dotted fields that a run which starts from another's parameters must share with it.
       methods: of comparisons; None where there are none.
+      interface: run -> what `jvae.load_run` gives in Python.
     """
 
     name: str
@@ -178,6 +179,7 @@ class Task:
     split_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     same: tuple[str, ...] = ()
     methods: Methods | None = None
+    interface: Callable[["TrainedRun"], Any] = lambda run: run
 
 
 class Show(Protocol):
