@@ -1,7 +1,7 @@
 """A trained text model in Python: sentences and NumPy arrays in and out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,12 +74,17 @@ class TextRun:
         self, z: np.ndarray, *, seed: int = 0, strategy: str = "greedy", **decoding: Any
     ) -> list[str]:
         """Decodes latent vectors `[N, L]` into N sentences."""
-        if use.encodes_sets(self.trained):
+        if self.encodes_sets:
             raise UserError(f"{self.workdir} decodes sets of vectors, not one for a sentence")
         z, size = np.asarray(z, np.float32), self.latent_size
         if z.ndim != 2 or z.shape[1] != size:
             raise UserError(f"latent vectors of shape {list(z.shape)}: this run has [N, {size}]")
         return use.decode(self.trained, z, _how(strategy, decoding), key=_key(seed))
+
+    @property
+    def encodes_sets(self) -> bool:
+        """Tells whether the latent of a sentence is a set of vectors."""
+        return use.encodes_sets(self.trained)
 
     @property
     def latent_size(self) -> int:
@@ -147,6 +152,13 @@ class TextRun:
         return log_likelihood(self.trained, _list(sentences), num_samples, key=key)
 
 
+def of_split(trained: TrainedRun, split: str) -> TrainedRun:
+    """Returns the run as if it had been evaluated on `split`."""
+    config = trained.config.copy_and_resolve_references()
+    config.evaluation.split = split
+    return replace(trained, config=config)
+
+
 def _key(seed: int) -> jax.Array:
     return jax.random.key(seed)
 
@@ -160,5 +172,9 @@ def _list(sentences: Sequence[str]) -> list[str]:
 
 def _how(strategy: str, options: dict[str, Any]) -> Decoding:
     for name in options:
-        check_name("decoding option", name, Decoding._fields)
-    return check_decoding(Decoding(strategy=strategy, **options))
+        check_name("option of decoding", name, Decoding._fields)
+    how = Decoding(strategy=strategy, **options)
+    for name, least in (("max_length", 1), ("beam_size", 1), ("top_k", 0)):
+        if getattr(how, name) < least:
+            raise UserError(f"{name}={getattr(how, name)} must be at least {least}")
+    return check_decoding(how)

@@ -109,9 +109,6 @@ def check_decoding(how: Decoding, prefix: str = "") -> Decoding:
     if not 0 < how.top_p <= 1:
         name = "--top-p" if prefix else "top_p"
         raise UserError(f"{name}={how.top_p} must be above 0 and at most 1")
-    for name, least in (("max_length", 1), ("beam_size", 1), ("top_k", 0)):
-        if getattr(how, name) < least:
-            raise UserError(f"{name}={getattr(how, name)} must be at least {least}")
     return how
 
 
