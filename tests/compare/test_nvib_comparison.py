@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -9,10 +11,18 @@ import pytest
 from rich.console import Console
 
 from jvae import plots
+from jvae.compare import nvib as nvib_report
+from jvae.compare import report
+from jvae.compare.methods import configure
+from jvae.compare.run import compare
+from jvae.components import check
 from jvae.errors import UserError
-from jvae.experiments import nvib, nvib_comparison, nvib_report, quality, setup
-from jvae.experiments.checks import check
-from jvae.experiments.nvib_comparison import METHODS, configure
+from jvae.experiments import nvib
+from jvae.tasks.text import quality
+from jvae.tasks.text.nvib_methods import METHODS, NVIB
+from tests.compare.setting import TEXT, untrained
+
+FORM = nvib_report.nvib_form(TEXT)
 
 
 def outcome(method, *, bleu=90.0, kept=10.0, forward=30.0, reverse=40.0, jump=0.5, seed=0):
@@ -30,11 +40,13 @@ def outcome(method, *, bleu=90.0, kept=10.0, forward=30.0, reverse=40.0, jump=0.
         "between_ppl": {"model": 33.0},
         "interpolation": {"points": 11, "jump_se": 0.01},
     }
-    figures = {"rec": 3.0, "sentences": 100, "tokens": 1000, "quality": quality}
+    numbers = {"rec": 3.0, "examples": 100, "symbols": 1000, "quality": quality}
+    if method != "t":
+        numbers["kl"] = 20.0
     if not method.startswith("vtp"):
-        figures |= {"vectors": kept, "vectors_share": kept / 10}
+        numbers |= {"vectors": kept, "vectors_share": kept / 10}
     history = [{"epoch": 1, "seconds": 2.0}, {"epoch": 2, "seconds": 3.0}]
-    return {"method": method, "seed": seed, "folder": "", "results": figures, "history": history}
+    return {"method": method, "seed": seed, "folder": "", "results": numbers, "history": history}
 
 
 BASELINES = [outcome("t"), outcome("vt"), outcome("vts_0.5", bleu=60.0, kept=5.0)]
@@ -82,11 +94,19 @@ def test_a_collapsed_setting_is_no_better_for_being_a_language_model():
         assert ": holds. " in claim and "nvib_0.1." in claim
 
 
-def test_a_missing_figure_is_not_taken_for_one():
+def test_a_missing_number_is_not_taken_for_one():
     still = outcome("nvib_1.0", kept=1.0)
     del still["results"]["quality"]["jump"]  # all ends equal
     assert "not measured" in nvib_report.claims([*BASELINES, still])[2]
-    assert nvib_report.share(still) == 0.1 and nvib_report.vectors(outcome("vtp_mean")) == 1
+    assert nvib_report.share(still["results"]) == 0.1
+    assert nvib_report.vectors(outcome("vtp_mean")["results"]) == 1
+
+
+def cells(page):
+    """The rows of the page's first table by method, the head among them."""
+    table = page.split("<table>")[1].split("</table>")[0]
+    rows = [re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", row) for row in table.split("</tr>")[:-1]]
+    return {row[0]: row for row in rows}
 
 
 def test_the_report_has_table_pictures_and_numbers(tmp_path, monkeypatch):
@@ -104,35 +124,44 @@ def test_the_report_has_table_pictures_and_numbers(tmp_path, monkeypatch):
         draw(points, x, y, path)
 
     monkeypatch.setattr(plots, "methods_by", kept)
-    nvib_report.write(runs, tmp_path, Console(file=shown, width=200))
+    report.write(FORM, runs, tmp_path, Console(file=shown, width=200))
     assert drawn["fluency"] == ([(31.0, 90.0), (30.0, 90.0)], "F-PPL", "BLEU")
     assert drawn["coverage"] == ([(40.0, 90.0), (40.0, 90.0)], "R-PPL", "BLEU")
-    page = (tmp_path / "report.md").read_text()
-    rows = {row.split(" | ")[0][2:]: row.split(" | ") for row in page.splitlines() if " | " in row}
+    page = (tmp_path / "report.html").read_text()
+    rows = cells(page)
     assert rows["method"][3] == "vectors" and rows["vt"][3:5] == ["10.00", "1.000"]
     assert rows["nvib_1.0"][3:5] == ["4.00 ± 1.41", "0.400 ± 0.141"]
-    assert (
-        rows["t"][6] == "-" and "- vtp_max, seed 0: failed: no" in page and page in shown.getvalue()
-    )
+    kl = rows["method"].index("KL")
+    assert (rows["t"][kl], rows["vt"][kl]) == ("-", "20.00")
+    for text in ("vtp_max, seed 0: failed: no", "4.00 ± 1.41", *nvib_report.claims(runs)):
+        assert text in page.replace("&#x27;", "'") and text in shown.getvalue()
+    # Sets have no verdict, and these runs no IW-NLL.
+    assert "z" not in rows["method"] and "IW-NLL" not in rows["method"]
     stored = json.loads((tmp_path / "comparison.json").read_text())
-    assert len(stored["runs"]) == 6 and len(stored["claims"]) == 3
+    assert len(stored["runs"]) == 6 and len(stored["conclusions"]) == 3
     for name in ("reconstruction", "generation", "fluency", "coverage", "smoothness"):
         assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 5000
 
 
-def test_a_run_whose_sentences_exceed_the_memory_does_not_end_the_others(tmp_path, monkeypatch):
-    def measured(run, *rest):
+def test_a_run_whose_sentences_exceed_the_memory_does_not_end_the_others(tmp_path):
+    def measure(run, data):
         if run["method"] == "t":
             raise MemoryError
         if run["method"] == "vts_0.5":
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
-        return {}
+        return {"quality": run["results"]["quality"]}
 
-    monkeypatch.setattr(nvib_comparison, "train_or_read", lambda config, name, *rest: outcome(name))
-    monkeypatch.setattr(nvib_comparison, "_measured", measured)
     names, console = ["t", "vts_0.5", "vt"], Console(file=io.StringIO())
-    runs = nvib_comparison.compare(
-        nvib.get_config(), names, [0], tmp_path, console, number=5, pairs=1
+    runs = compare(
+        TEXT,
+        nvib.get_config(),
+        names,
+        [0],
+        tmp_path,
+        console,
+        form=FORM,
+        measure=measure,
+        run=untrained(lambda name: outcome(name)["results"] | {"best_epoch": 1}),
     )
     found = "measuring its sentences: "
     assert [run.get("error") for run in runs] == [
@@ -140,45 +169,53 @@ def test_a_run_whose_sentences_exceed_the_memory_does_not_end_the_others(tmp_pat
         found + "RESOURCE_EXHAUSTED",
         None,
     ]
-    page = (tmp_path / "report.md").read_text()
-    assert f"- t, seed 0: failed: {found}MemoryError" in page and "| vt | 90.0 |" in page
+    page = (tmp_path / "report.html").read_text()
+    assert f"t, seed 0: failed: {found}MemoryError" in page and cells(page)["vt"][1] == "90.0"
 
 
 def test_each_method_is_a_sound_configuration():
     base = nvib.get_config()
-    found = {name: configure(base, name, 3) for name in METHODS}
+    found = {name: configure(NVIB, base, name, 3) for name in METHODS}
     for config in found.values():
-        check(config)
+        check(TEXT.groups, config)
         assert config.training.seed == 3
     assert len({config.to_json() for config in found.values()}) == len(METHODS)
 
 
 def test_unknown_methods_are_refused_before_anything_is_trained(tmp_path):
+    options = {"workdir": tmp_path / "runs", "console": Console(), "form": FORM}
     with pytest.raises(UserError, match="'nvib_2' is unknown: did you mean 'nvib_"):
-        nvib_comparison.compare(
-            nvib.get_config(), ["nvib_2"], [0], tmp_path / "runs", Console(), number=5, pairs=1
-        )
+        compare(TEXT, nvib.get_config(), ["nvib_2"], [0], **options)
     several = nvib.get_config()
     several.training.coordinator = "here:1"
     with pytest.raises(UserError, match="'here:1': a comparison is made by one process"):
-        nvib_comparison.compare(
-            several, ["vt"], [0], tmp_path / "runs", Console(), number=5, pairs=1
-        )
+        compare(TEXT, several, ["vt"], [0], **options)
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_same_language_model_judges_methods_of_any_length(tmp_path, monkeypatch):
-    base, judges = nvib_comparison.get_config(), []
-    run = SimpleNamespace(config=nvib_comparison.configure(base, "nvib_prune", 0), tokenizer=None)
-    monkeypatch.setattr(setup, "load_run", lambda folder: run)
-    monkeypatch.setattr(setup, "encode_corpus", lambda *rest: None)
+def test_the_same_language_model_reads_methods_of_any_length(tmp_path, monkeypatch):
+    base, references = nvib.get_config(), []
+    run = SimpleNamespace(config=configure(NVIB, base, "nvib_prune", 0), resources=None)
+    monkeypatch.setattr(nvib_report, "load_run", lambda folder, task: run)
 
     def measure(*_, **options):
-        judges.append(options["judges"])
+        references.append(options["judges"])
         return {}
 
     monkeypatch.setattr(quality, "measure", measure)
     done = {"folder": str(tmp_path), "results": {"best_epoch": 1, "split": "test"}}
-    text = SimpleNamespace(corpus=None)
-    nvib_comparison._measured(done, tmp_path / "judge", base, 2, 1, lambda: text)
-    assert run.config.training.epochs > base.training.epochs == judges[0].training.epochs
+    measured = partial(
+        nvib_report.measure,
+        task=SimpleNamespace(load=lambda config, **given: None),
+        base=base,
+        language_model=tmp_path / "reference",
+        number=2,
+        pairs=1,
+    )
+    data = SimpleNamespace(source=None)
+    for _ in range(2):  # the second time it is read
+        added = measured(done, lambda: data)
+        asked = {"number": 2, "pairs": 1, "best_epoch": 1, "split": "test"}
+        assert added == {"quality": {"asked": asked}}
+    assert len(references) == 1
+    assert run.config.training.epochs > base.training.epochs == references[0].training.epochs

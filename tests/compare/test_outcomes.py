@@ -1,10 +1,10 @@
-"""Finished runs side by side, sentence by sentence."""
+"""Finished runs side by side, example by example."""
 
 import numpy as np
 import pytest
 
-from jvae.experiments.outcomes import paired, with_differences
-from tests.experiments.test_compare import outcome
+from jvae.compare.outcomes import paired, with_differences
+from tests.compare.setting import TEXT, outcome
 
 RNG = np.random.default_rng(0)
 HARD = RNG.normal(30, 10, 200)  # what a sentence costs any model
@@ -38,7 +38,9 @@ def test_each_run_is_set_beside_the_language_model_of_its_decoder_and_seed():
     failed = {"method": "bn", "seed": 0, "folder": "runs/bn", "error": "it failed"}
     runs = [run("lm", 0, 0.0), run("lm", 1, 5.0), run("lm_cnn", 0, 9.0), failed]
     runs += [run("vae", 0, 0.5), run("vae", 1, 5.5), run("cnn", 0, 8.0), run("vae", 2, 0.0)]
-    found = [o.get("results", {}).get("over_floor") for o in with_differences(runs)]
+    found = [
+        o.get("results", {}).get("over_floor") for o in with_differences(runs, TEXT.methods.bounds)
+    ]
     assert found[:4] == [None] * 4 and found[7] is None  # no language model of seed 2
     for difference, shift in zip(found[4:7], (0.5, 0.5, -1.0), strict=True):
         assert abs(difference["value"] - shift) < 4 * difference["se"] < 0.3
