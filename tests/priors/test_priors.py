@@ -11,8 +11,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import jvae
-from jvae.distributions import DiagonalGaussian
-from jvae.objectives import kl_divergence
+from jvae.distributions import DiagonalGaussian, kl_divergence
 from jvae.priors import mixture, vamp
 from jvae.priors.mixture import GaussianMixture
 from tests.conftest import LATENT, make_batch, make_model
@@ -78,7 +77,7 @@ def test_a_mixture_learns_the_aggregate_posterior():
     z = jax.vmap(q.sample)(jax.random.split(jax.random.key(3), (200, 2)))
 
     def kl(params):
-        return jnp.mean(kl_divergence(q, prior.distribution({"prior": params}), z)[0])
+        return jnp.mean(kl_divergence(q, prior.apply({"prior": params}), z)[0])
 
     @jax.jit
     def descend(params):
@@ -104,11 +103,11 @@ def test_a_vamp_prior_of_the_sentences_themselves_is_their_aggregate_posterior()
     """With the words' own embeddings as pseudo-sentences its density is `1/K sum_k q(z | x_k)`."""
     lengths = jnp.full(3, 5)  # sentences of one length: pseudo-sentences have no padding
     tokens = jnp.asarray(RNG.integers(4, 12, (3, 6)))
-    batch = BATCH._replace(tokens=tokens, lengths=lengths)
+    batch = BATCH.replace(x=jvae.Tokens(tokens, lengths))
     encoder = jax.jit(MODEL.encoder.init)(jax.random.key(0), batch)
     prior = vamp(encoder=MODEL.encoder, components=3, length=6, embed_size=5, init_scale=0.1)
     pseudo = encoder["embedding"]["embedding"][tokens]
-    p = prior.distribution({"encoder": encoder, "prior": {"pseudo": pseudo}})
+    p = prior.apply({"encoder": encoder, "prior": {"pseudo": pseudo}})
     q = jax.jit(partial(MODEL.encoder.apply, key=None, train=False))(encoder, batch)
     z = RNG.normal(size=(4, 3)).astype(np.float32)
     each = stats.norm(np.asarray(q.mean), np.exp(np.asarray(q.log_var) / 2)).logpdf(z[:, None])
@@ -123,7 +122,7 @@ def test_a_vamp_prior_reaches_the_encoder_and_its_pseudo_sentences():
         "prior": prior.init(jax.random.key(1)),
     }
     assert params["prior"]["pseudo"].shape == (2, 3, 5)
-    grads = jax.jit(jax.grad(lambda p: jnp.sum(prior.distribution(p).log_prob(jnp.ones((1, 3))))))(
+    grads = jax.jit(jax.grad(lambda p: jnp.sum(prior.apply(p, None).log_prob(jnp.ones((1, 3))))))(
         params
     )
     assert np.all(np.any(grads["prior"]["pseudo"] != 0, axis=(1, 2)))
@@ -143,7 +142,7 @@ def test_trained_pseudo_sentences_raise_the_log_density_of_the_aggregate_posteri
     optimiser = optax.adam(0.05)
 
     def loss(params):
-        return -jnp.mean(prior.distribution({"encoder": encoder, "prior": params}).log_prob(z))
+        return -jnp.mean(prior.apply({"encoder": encoder, "prior": params}).log_prob(z))
 
     @jax.jit
     def train(params):

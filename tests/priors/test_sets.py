@@ -10,9 +10,10 @@ from scipy import stats
 from scipy.special import expit
 
 import jvae
+from jvae.distributions.sets import VectorSet
 from jvae.posteriors.nvib import NVIB
+from jvae.posteriors.tokens import TokenGaussian
 from jvae.priors import dirichlet_process, normal_set
-from jvae.sets import VectorSet
 
 RNG = np.random.default_rng(0)
 P, MAX = 2, 3
@@ -23,7 +24,7 @@ NUMBER = 3000
 
 def of(prior: jvae.Prior):
     assert prior.init(jax.random.key(0))["logits"].tolist() == [0.0] * (MAX + 1)
-    return prior.distribution({"prior": {"logits": jnp.asarray(LOGITS, jnp.float32)}})
+    return prior.apply({"prior": {"logits": jnp.asarray(LOGITS, jnp.float32)}})
 
 
 def process(**options):
@@ -120,7 +121,7 @@ def exact_likelihood(n: int, kappa: int) -> float:
 
 
 def two_symbols(kappa: int, logits) -> jvae.VAE:
-    """A sentence is its first token: 1 keeps a vector, 0 none, whose row is no part of F."""
+    """x is a label: of 1 a vector is kept, of 0 none, whose row is no part of F."""
     q = NVIB(
         jnp.asarray([[[0.0], [0.4]], [[-0.3], [5.0]]]),
         jnp.asarray([[[0.2], [0.3]], [[0.1], [0.0]]]),
@@ -129,19 +130,18 @@ def two_symbols(kappa: int, logits) -> jvae.VAE:
         kappa,
     )
 
-    def log_prob(params, z, batch, *, key, train):
+    def log_prob(params, z, batch, context, *, key, train):
         centre = jnp.sum(jnp.exp(z.log_weights) * z.vectors[..., 0], axis=-1)
-        return jax.nn.log_sigmoid((2 * batch.tokens[:, 0] - 1) * (2 * centre + 1))
+        return jax.nn.log_sigmoid((2 * batch.x.classes - 1) * (2 * centre + 1))
 
     prior = dirichlet_process(
         latent_size=1, max_count=1, delta=DELTA, prior_alpha=PRIOR_ALPHA, kappa=kappa
     )
-    p = prior.distribution({"prior": {"logits": jnp.asarray(logits, jnp.float32)}})
+    p = prior.apply({"prior": {"logits": jnp.asarray(logits, jnp.float32)}})
     return jvae.VAE(
-        jvae.Encoder(lambda key, batch: {}, lambda params, batch, *, key, train: q),
-        jvae.Decoder(lambda key, z, batch: {}, log_prob, None, None),
-        jvae.Prior(lambda key: {}, lambda params: p),
-        1,
+        jvae.Encoder(lambda *_: {}, lambda params, batch, context, *, key, train: q),
+        jvae.Decoder(lambda *_: {}, log_prob),
+        jvae.Prior(lambda key: {}, lambda params, context: p),
     )
 
 
@@ -150,7 +150,8 @@ def test_importance_weights_come_to_the_likelihood_of_the_sentences_own_count(ka
     """`E w = p(n) p(x | n)` within 4 standard errors, `E log w` below, all of it below p(x)."""
     logits, number = np.array([0.3, -0.4]), 20_000
     counts = np.exp(logits) / np.exp(logits).sum()
-    batch = jvae.Batch(jnp.asarray([[1], [0]]), jnp.ones(2, int), jnp.arange(2), jnp.ones(2))
+    x = jvae.Labels(jnp.asarray([1, 0]))
+    batch = jvae.Batch(x, None, jnp.arange(2), jnp.ones(2))
     params = {"encoder": {}, "decoder": {}, "prior": {}}
     estimate = partial(jvae.iw_log_likelihood, num_samples=number, chunk_size=number)
     estimate = jax.jit(partial(estimate, two_symbols(kappa, logits), params, batch))
@@ -173,3 +174,24 @@ def test_importance_weights_come_to_the_likelihood_of_the_sentences_own_count(ka
 def test_options_are_checked():
     with pytest.raises(jvae.UserError, match="dirichlet_process"):
         process(delta=-1.0)
+
+
+def test_counts_of_a_split_are_counted_row_by_row_and_fitted_with_one_more_of_each():
+    """Sums of parts are those of the whole, and a padding row counts for nothing."""
+    prior = normal_set(latent_size=P, max_count=MAX)
+    log_weights = jnp.where(jnp.arange(5) < jnp.asarray([2, 1, 2, 0, 3])[:, None], 0.0, -jnp.inf)
+    rows = jnp.zeros((5, 5, P))
+    q, weight = TokenGaussian(rows, rows, log_weights), jnp.asarray([1.0, 1, 1, 1, 0])
+    whole = jax.jit(prior.observe)(q, weight)
+    np.testing.assert_array_equal(whole, [1, 1, 2, 0])
+    halves = [
+        prior.observe(jax.tree.map(lambda leaf, part=part: leaf[part], q), weight[part])
+        for part in (slice(0, 2), slice(2, 5))
+    ]
+    np.testing.assert_array_equal(sum(halves), whole)
+    fitted = prior.fit(prior.init(jax.random.key(0)) | {"other": 1}, whole)
+    np.testing.assert_allclose(np.exp(fitted["logits"]), np.array([2, 2, 3, 1]) / 8, rtol=1e-6)
+    assert fitted["other"] == 1
+    process = dirichlet_process(latent_size=P, max_count=MAX)
+    mixture = NVIB(rows, rows, log_weights.at[:, 0].set(0.0), jnp.full(5, 5.0), 2)
+    np.testing.assert_array_equal(process.observe(mixture, weight), [2, 2, 0, 0])
