@@ -10,9 +10,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("run", type=Path, help="run directory, to be made")
     parser.add_argument("checkpoint", type=Path, help="their .pt, a state_dict")
-    parser.add_argument(
-        "--train", type=Path, required=True, help="the sentences it was trained on"
-    )
+    parser.add_argument("--train", type=Path, required=True, help="the sentences it was trained on")
     parser.add_argument("--valid", type=Path, help="without: some of --train")
     parser.add_argument("--test", type=Path, help="without: some of --train")
     parser.add_argument("--label", action="store_true", help="lines are label<TAB>sentence")

@@ -19,7 +19,7 @@ from jvae.random import Stream, stream
 from jvae.runs.directory import TrainedRun
 from jvae.tasks.text.likelihood import estimator, refuse_autoencoder, samples_at_once
 from jvae.tasks.text.limits import most_tokens
-from jvae.tasks.text.use import encodes_sets
+from jvae.tasks.text.model import counts_vectors
 from jvae.types import Array, Key, Params
 
 BLANK = "_"
@@ -83,7 +83,7 @@ def impute(
     """
     refuse_autoencoder(run)
     rows = [_pieces(run.resources, text, line) for line, text in enumerate(sentences, start=1)]
-    if encodes_sets(run):
+    if counts_vectors(run.config):
         _check_lengths(rows, most_tokens(run.config))
     if run.config.model.mode == "lm":  # every draw is the same, and one sample is exact
         search = search._replace(draws=1, num_samples=1)

@@ -1,4 +1,4 @@
-"""Posterior means of the encoder beside those of the model itself, for a latent of one dimension."""
+"""Posterior means of the encoder beside those of the model, for a latent of one dimension."""
 
 from functools import partial
 from typing import NamedTuple

@@ -24,7 +24,6 @@ from jvae.runs.directory import TrainedRun, load_run
 from jvae.runs.task import Data
 from jvae.tasks.text.reference_models import FOLDER, perplexities, read_perplexity
 from jvae.tasks.text.use import Decoding, decode, paths, reconstruct, sample_prior
-from jvae.types import Key
 
 QUALITY = "quality.json"
 SELF_BLEU_SENTENCES, SELF_BLEU_ORDER = 500, 4
@@ -189,9 +188,7 @@ def writes_unk(run: TrainedRun) -> bool:
     return tokenizer.kind == "words"
 
 
-def as_read(
-    run: TrainedRun, data: Data, split: str, rows: np.ndarray | None = None
-) -> list[str]:
+def as_read(run: TrainedRun, data: Data, split: str, rows: np.ndarray | None = None) -> list[str]:
     """Returns sentences of a split as the run's tokenizer gives them back; by default all kept."""
     tokenizer: Tokenizer = run.resources
     longest = run.config.data.max_length or None

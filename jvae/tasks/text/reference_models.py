@@ -123,9 +123,7 @@ def _language_model(
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "output.txt", "a", encoding="utf-8") as shown:
             console = Console(file=shown, width=120)
-            train(
-                run.task, config, folder, console, source=Source(corpus), resources=run.resources
-            )
+            train(run.task, config, folder, console, source=Source(corpus), resources=run.resources)
     results: dict[str, Any] = read_json(folder / RESULTS)
     return results
 

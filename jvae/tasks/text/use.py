@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jvae.batch import Batch
-from jvae.capabilities import VECTOR_SET
-from jvae.components import active
 from jvae.configs import check_name
 from jvae.data import Split, Tokenizer, encode_split
 from jvae.data.batching import choose_buckets
@@ -31,9 +29,11 @@ from jvae.generation import (
 from jvae.generation.decoding import num_rows
 from jvae.layers.product import in_float32
 from jvae.model import VAE, Decoder
+from jvae.posteriors import TokenFamily
 from jvae.random import Stream, stream
 from jvae.runs.directory import TrainedRun
 from jvae.tasks.text.limits import UNLIMITED, most_tokens
+from jvae.tasks.text.model import make_shared
 from jvae.types import Array, Key, Params
 
 BATCH_SIZE = 64
@@ -211,8 +211,7 @@ def read(run: TrainedRun, sentences: Sequence[str]) -> Split:
 
 def encodes_sets(run: TrainedRun) -> bool:
     """Tells whether the latent of a sentence is a set of vectors."""
-    components = (one.component for one in active(run.task.groups, run.config))
-    return any(VECTOR_SET in component.gives for component in components)
+    return isinstance(make_shared(run.config, 1).family, TokenFamily)
 
 
 def padded(run: TrainedRun, split: Split, batch_size: int = BATCH_SIZE) -> SplitBatches:
