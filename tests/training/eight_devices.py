@@ -13,7 +13,8 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from jvae.data.encoding import Split
+from jvae.batch import Tokens
+from jvae.data.split import Split
 from jvae.evaluation.corpus import collect
 from jvae.evaluation.programs import SplitBatches, make_programs
 from jvae.objectives.elbo import latent_keys
@@ -24,36 +25,32 @@ from tests.conftest import make_batch, make_sentences
 from tests.training.setting import INNER, KEY, NUM, WIDTH, Problem, assert_close, make_problem
 
 VOCAB = 960  # no other axis of the problem is as long, nor a half or a quarter of it
-MESHES = [(8, 1), (8, 2), (8, 4)]  # devices and parts of the vocabulary
+MESHES = [(8, 1), (8, 2), (8, 4)]  # devices and parts of the largest arrays
 SPREAD = MESHES[1:]
 # A sum over devices adds in another order: rounding, which some updates let grow.
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
 
 
 @lru_cache
-def problem(num_devices: int, vocab_shards: int) -> Problem:
+def problem(num_devices: int, model_shards: int) -> Problem:
     """Its step is compiled for the state's placement, as in a run, and takes no other."""
     jitted = make_problem(
         "jit",
         num_devices,
-        vocab_shards=vocab_shards,
+        model_shards=model_shards,
         vocab_size=VOCAB,
         dropout_in=0.5,
         dropout_out=0.3,
         learning_rate=0.2,
-        optimiser=partial(optax.sgd, momentum=0.9),
+        optimiser=partial(optax.trace, 0.9),
     )
-    key = jitted.parallel.replicate(KEY)
-    lowered = jitted.step.lower(
-        jitted.state, key, jitted.corpus, jitted.plan, np.int32(0), {"kl_weight": np.float32(1)}
-    )
-    return jitted._replace(step=lowered.compile())
+    return jitted._replace(step=jitted.step.lower(*jitted.arguments).compile())
 
 
 @lru_cache
-def after(num_devices: int, vocab_shards: int) -> tuple[TrainState, TrainState]:
+def after(num_devices: int, model_shards: int) -> tuple[TrainState, TrainState]:
     """Three aggressive steps, then three joint ones."""
-    it = problem(num_devices, vocab_shards)
+    it = problem(num_devices, model_shards)
     aggressive = it.run(it.state, np.arange(3, dtype=np.int32))
     return aggressive, calm(it, aggressive)
 
@@ -94,7 +91,7 @@ def test_the_vocabulary_is_spread_and_stays_so(mesh):
         assert len(spread) == 2 * 3  # two embeddings and the output kernel
         for leaf in spread:
             axis = leaf.shape.index(VOCAB)
-            assert leaf.sharding.spec == PartitionSpec(*[None] * axis, "vocab")
+            assert leaf.sharding.spec == PartitionSpec(*[None] * axis, "model")
             assert leaf.addressable_data(0).shape[axis] == VOCAB // mesh[1]
         others = [leaf for _, leaf in found if VOCAB not in leaf.shape]
         assert all(leaf.sharding.is_fully_replicated for leaf in others)
@@ -115,7 +112,7 @@ def test_memory_per_device_falls_with_the_parts():
 
 
 def computations(text: str) -> dict[str, str]:
-    """The bodies of a program's computations by name."""
+    """The bodies of a compiled function's computations by name."""
     found = re.findall(r"^(?:ENTRY )?%(\S+) .*?\{\n(.*?)^\}", text, flags=re.M | re.S)
     return dict(found)
 
@@ -148,13 +145,14 @@ def test_an_inner_update_has_one_all_reduce_and_no_decoder_gradient_in_it():
 
 
 @lru_cache
-def weights(num_devices: int, vocab_shards: int) -> np.ndarray:
+def weights(num_devices: int, model_shards: int) -> np.ndarray:
     """The importance weights of all sentences, three at a time or as many as there are devices."""
     tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=VOCAB)
-    it = problem(num_devices, vocab_shards)
+    it = problem(num_devices, model_shards)
     programs = make_programs(it.model, it.parallel.compile_evaluation, it.parallel.shard)
-    split = SplitBatches(Split(tokens, lengths), (WIDTH,), 3, it.parallel.row_shards)
-    assert all(np.all(batch.weight == 1) for batch in list(split)[:-1])  # no filling rows
+    split = Split(Tokens(tokens, lengths), lengths)
+    split = SplitBatches(split, (WIDTH,), 3, it.parallel.row_shards)
+    assert all(np.all(batch.weight == 1) for batch in list(split)[:-1])  # no padding rows
     weigh = programs.importance(6, 3)
     key = it.parallel.replicate(KEY)
 
@@ -179,7 +177,7 @@ def test_the_noise_of_spread_sentences_is_the_same_bit_by_bit():
         return jax.vmap(lambda key: jax.random.normal(key, (3,)))(latent_keys(KEY, batch))
 
     spread = problem(8, 1).parallel.shard(batch)
-    assert len(spread.tokens.sharding.device_set) == 8
+    assert len(spread.x.ids.sharding.device_set) == 8
     np.testing.assert_array_equal(jax.jit(noise)(spread), jax.jit(noise)(batch))
 
 

@@ -26,6 +26,7 @@ KEY = jax.random.key(7)
 INNER = InnerLoop(max_updates=13, window=3)
 KL_WEIGHT = linear(0.1, 50)
 RATE, CLIP_NORM = 0.5, 5.0
+SPLIT_AXES = {"embedding": 0, "output_kernel": 1}  # of the largest arrays
 
 # `(objective, model) -> objective`, of the objectives that wrap another.
 Remedy = Callable[[Objective, jvae.VAE], Objective]
@@ -130,7 +131,7 @@ def _make_problem(
     objective = remedy(bound_objective(model, loss), model)
     optimisers = Optimisers(optimiser(), optimiser(), objective.optimisers)
     widths = choose_buckets(lengths, buckets).widths
-    parallel = MODES[mode](jax.local_devices()[:num_devices], model_shards)
+    parallel = MODES[mode](jax.local_devices()[:num_devices], model_shards, SPLIT_AXES)
     shards = parallel.row_shards
     host_plan = epoch_plan(lengths, widths, BATCH, seed=0, epoch=0, num_devices=shards)
     settings = StepSettings(widths, microbatches, inner)

@@ -12,7 +12,9 @@ import optax
 import pytest
 
 from jvae.errors import UserError
+from jvae.objectives import Groups
 from jvae.training.checkpoint import FOLDER, load_meta, open_checkpoints, restore, save
+from jvae.training.optimisers import Optimisers
 from jvae.training.state import TrainState, create_state
 
 ROOT = Path(__file__).parents[2]
@@ -30,13 +32,18 @@ def make_state(step: int, size: int = 5) -> TrainState:
         "decoder": {"w": some(size), "from_latent": some(0, size)},
         "prior": {},
     }
-    state = create_state(params, optax.adam(0.1), optax.sgd(0.1), aggressive=True)
-    grads = jax.tree.map(jnp.sin, params)
-    _, opt_state = optax.adam(0.1).update(grads, state.opt_state, params)
+    groups = Groups({"rival": {"w": some(2)}}, {"counted": {"mean": some(3), "rows": some()}})
+    adam = optax.scale_by_adam()
+    optimisers = Optimisers(adam, optax.identity(), {"rival": optax.adam(0.1)})
+    state = create_state(params, groups, optimisers, aggressive=True)
+    grads = jax.tree.map(jnp.sin, state.params)
+    _, opt_state = adam.update(optimisers.shared(grads), state.opt_state)
+    _, rival_state = optax.adam(0.1).update(grads["rival"], state.own_opt_states["rival"])
     return state._replace(
         step=jnp.int32(step),
         epoch=jnp.int32(step // 10),
         opt_state=opt_state,
+        own_opt_states={"rival": rival_state},
         lr_scale=jnp.float32(0.1 * step),
         previous_mi=jnp.float32(np.pi * step),
         totals=state.totals._replace(loss=jnp.float32(1 / 3)),

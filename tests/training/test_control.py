@@ -5,7 +5,9 @@ import numpy as np
 import optax
 import pytest
 
+from jvae.objectives import Groups
 from jvae.training.control import ControlSettings, end_epoch, finished
+from jvae.training.optimisers import Optimisers
 from jvae.training.state import TrainState, create_state
 
 ALWAYS = ControlSettings(epochs=1000, warm_epochs=0, max_decays=1000, aggressive_epochs=1000)
@@ -13,14 +15,15 @@ ALWAYS = ControlSettings(epochs=1000, warm_epochs=0, max_decays=1000, aggressive
 
 def new_state(*, aggressive: bool = True) -> TrainState:
     params = {"encoder": {"w": jnp.ones(2)}, "decoder": {"w": jnp.ones(3)}, "prior": {}}
-    return create_state(params, optax.sgd(1.0), optax.sgd(1.0), aggressive=aggressive)
+    optimisers = Optimisers(optax.identity(), optax.identity())
+    return create_state(params, Groups({}, {}), optimisers, aggressive=aggressive)
 
 
-def run(elbos, settings, *, mis=None, aggressive=True):
+def run(scores, settings, *, mis=None, aggressive=True):
     """States and decisions after each epoch, until a stop."""
     state, steps = new_state(aggressive=aggressive), []
-    for elbo, mi in zip(elbos, mis or [1.0] * len(elbos), strict=True):
-        state, decision = end_epoch(state, elbo, mi, settings)
+    for score, mi in zip(scores, mis or [1.0] * len(scores), strict=True):
+        state, decision = end_epoch(state, score, mi, settings)
         steps.append((state, decision))
         if finished(state, settings):
             break
@@ -61,10 +64,10 @@ def test_a_phase_that_never_was_does_not_end():
     assert not any(bool(state.aggressive) or decision.phase_ended for state, decision in steps)
 
 
-def test_halving_after_patience_bad_epochs():
+def test_decay_after_patience_bad_epochs():
     settings = ALWAYS._replace(patience=3)
     steps = run([-10, -11, -12, -13, -14, -15, -16, -17], settings)
-    # The reference becomes the epoch of the halving (-13), which three epochs miss again.
+    # The reference becomes the epoch of the decay (-13), which three epochs miss again.
     assert rates(steps) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
     assert [d.reload_best for _, d in steps] == [r in (3, 6) for r in range(8)]
     assert [int(state.decays) for state, _ in steps] == [0, 0, 0, 1, 1, 1, 2, 2]
@@ -75,7 +78,7 @@ def test_a_good_epoch_starts_the_count_again():
     assert rates(steps) == [1, 1, 1, 1, 1, 1, 0.5]
 
 
-def test_no_halving_in_the_warm_epochs():
+def test_no_decay_in_the_warm_epochs():
     settings = ALWAYS._replace(patience=2, warm_epochs=5)
     steps = run([-10, -11, -12, -13, -14, -15, -16, -17], settings)
     assert rates(steps) == [1, 1, 1, 1, 1, 0.5, 0.5, 0.25]
@@ -90,7 +93,7 @@ def test_the_best_epoch_is_remembered():
     steps = run([-10.3, -9.7, -9.9, -9.7, -9.6], ALWAYS)
     assert [decision.is_best for _, decision in steps] == [True, True, False, False, True]
     assert [int(state.best_epoch) for state, _ in steps] == [1, 2, 2, 2, 5]
-    np.testing.assert_allclose(float(steps[3][0].best_elbo), -9.7, rtol=1e-6)
+    np.testing.assert_allclose(float(steps[3][0].best_score), -9.7, rtol=1e-6)
 
 
 def test_stop_after_max_decays_without_a_reload():

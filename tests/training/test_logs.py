@@ -161,17 +161,16 @@ def test_the_progress_line(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
     lines: list[str] = []
-    progress = Progress(lines.append, 10.0, 5)
+    progress = Progress(lines.append, 10.0, 5, row="sentence", symbol="token")
     progress.start_epoch(0.0)
     totals = SimpleNamespace(
         loss=600.0,
-        rec=500.0,
-        kl=200.0,
-        sentences=100.0,
-        tokens=1000.0,
+        metrics={"kl": 200.0, "rec": 500.0},
+        rows=100.0,
+        symbols=1000.0,
         updates=10.0,
         inner_updates=70.0,
-        inner_sentences=300.0,
+        inner_rows=300.0,
     )
     clock[0] += 9
     progress.update(2, 0.2, totals, aggressive=True)
@@ -187,3 +186,24 @@ def test_the_progress_line(monkeypatch):
     clock[0] += 10
     progress.update(2, 0.75, totals, aggressive=False)
     assert "inner" not in lines[1] and lines[1].endswith("left: epoch 0:10, run at most 2:10")
+
+
+def test_the_progress_line_takes_any_metrics_and_nouns(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    lines: list[str] = []
+    progress = Progress(lines.append, 10.0, 1)
+    progress.start_epoch(0.0)
+    totals = SimpleNamespace(
+        loss=3.0,
+        metrics={"accuracy": 9.0},
+        rows=10.0,
+        symbols=20.0,
+        updates=1.0,
+        inner_updates=0.0,
+        inner_rows=0.0,
+    )
+    clock[0] += 10
+    progress.update(1, 0.5, totals, aggressive=False)
+    [line] = lines
+    assert "loss 0.30  accuracy 0.90  1 examples/s  2 symbols/s  left" in line

@@ -1,24 +1,16 @@
 """The memory of a step is known beforehand, and a budget splits the batch."""
 
 import jax
-import numpy as np
 import pytest
 
 from jvae.errors import UserError
 from jvae.training.memory import fit, program_memory
-from tests.training.setting import BATCH, KEY, copied, make_problem
-
-
-def problem_arguments(problem) -> tuple:
-    key = problem.parallel.replicate(KEY)
-    scheduled = {"kl_weight": np.float32(1)}
-    return problem.state, key, problem.corpus, problem.plan, np.int32(0), scheduled
+from tests.training.setting import BATCH, copied, make_problem
 
 
 def joint(microbatches: int = 1):
-    """Unsplit it is a program of `test_steps.py`, which lies in the cache."""
-    options = {"inner": None, "clip_norm": 0.7, "microbatches": microbatches}
-    return make_problem(aggressive=False, **options)
+    """Unsplit it is a function of `test_steps.py`, which lies in the cache."""
+    return make_problem(aggressive=False, inner=None, microbatches=microbatches)
 
 
 def build(microbatches: int):
@@ -42,7 +34,7 @@ ARGUMENTS = {"what": "a step even in {} microbatches", "cure": "nothing"}
 
 
 def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
-    arguments = problem_arguments(joint())
+    arguments = joint().arguments
     choices = [1, 2, BATCH]
     programs = {n: build(n).lower(*arguments).compile() for n in choices}
     needed = [program_memory(programs[n]).total for n in choices]
@@ -55,7 +47,7 @@ def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
 
 
 def test_a_budget_that_nothing_keeps_to_is_refused_in_one_line():
-    arguments = problem_arguments(joint())
+    arguments = joint().arguments
     with pytest.raises(UserError, match="even in 4 microbatches needs .* training.memory_gb") as e:
         fit(lambda n: build(n).lower(*arguments).compile(), [1, 4], 1000, **ARGUMENTS)
     assert "\n" not in str(e.value)

@@ -178,7 +178,7 @@ def test_one_trace_serves_all_steps_and_both_phases():
 
 
 def test_the_inner_update_computes_no_weight_gradient_of_the_decoder():
-    """Joint clipping needs that gradient, encoder clipping does not: count in the whole function."""
+    """Joint clipping needs that gradient, encoder clipping does not: count in the whole."""
 
     def flops(clip: str) -> float:
         problem = clipped(clip)
