@@ -13,6 +13,7 @@ TOKEN_STATES = "an encoder with a state for each token"
 EMBEDDINGS = "an encoder that reads embeddings"
 SET_READER = "a decoder that attends to a set of vectors"
 SKIP = "a decoder whose output layer can see z"
+DENOISING_ATTENTION = "denoising attention"
 PLAIN_POSTERIORS = "posteriors as the encoder makes them"
 
 # Of posteriors, and of the priors that fit them.

@@ -71,12 +71,14 @@ class Choice:
       components: by name; "" stands for none where it is a key.
       default: the name chosen without a word of the user.
       help: one line, for the reference.
+      free: whether a resumed run may have another.
     """
 
     field: str
     components: Registry
     default: str
     help: str
+    free: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Group:
       options: a dataclass of its plain fields.
       choices: fields that name components, whose options become sub-groups.
       switches: fields of the options with capabilities and needs.
+      gives: capabilities of every configuration.
       rules: what else must hold.
     """
 
@@ -128,6 +131,7 @@ class Group:
     options: type = NoOptions
     choices: tuple[Choice, ...] = ()
     switches: tuple[Switch, ...] = ()
+    gives: frozenset[str] = frozenset()
     rules: tuple[Rule, ...] = ()
 
     def components(self) -> dict[str, tuple[Component, ...]]:
@@ -230,7 +234,9 @@ def check(groups: tuple[Group, ...], config: Any) -> None:
     for group in groups:
         _check_values(group, config[group.name])
     in_force = list(active(groups, config))
-    given = frozenset().union(*(one.component.gives for one in in_force))
+    given = frozenset().union(
+        *(one.component.gives for one in in_force), *(group.gives for group in groups)
+    )
     for one in in_force:
         for capability, why in one.component.needs.items():
             if capability not in given:
@@ -281,20 +287,16 @@ def free_fields(groups: tuple[Group, ...], *, place: bool = False) -> frozenset[
       place: only those that say where the processes are.
     """
     mark = "place" if place else "free"
-    return frozenset(
-        f"{path}.{field.name}"
-        for group in groups
-        for path, options in _option_classes(group)
-        for field in dataclasses.fields(options)
-        if field.metadata[mark]
-    )
-
-
-def _option_classes(group: Group) -> Iterator[tuple[str, type]]:
-    yield group.name, group.options
-    for name, components in group.components().items():
-        for component in components:
-            yield f"{group.name}.{name}", component.options
+    names: set[str] = set()
+    for group in groups:
+        options = [(group.name, group.options)]
+        for name, components in group.components().items():
+            options += [(f"{group.name}.{name}", component.options) for component in components]
+        for path, fields in options:
+            names.update(f"{path}.{f.name}" for f in dataclasses.fields(fields) if f.metadata[mark])
+        if not place:
+            names.update(f"{group.name}.{choice.field}" for choice in group.choices if choice.free)
+    return frozenset(names)
 
 
 def reference(groups: tuple[Group, ...]) -> str:

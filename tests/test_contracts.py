@@ -1,7 +1,9 @@
-"""What every encoder, decoder and prior of the dictionaries must do, and every model of them."""
+"""What every encoder, decoder and prior of the registries must do, and every model of them."""
 
 import itertools
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,27 +11,51 @@ import numpy as np
 import pytest
 
 import jvae
+from jvae.batch import Batch
+from jvae.components import Registry
 from jvae.decoders import DECODERS
 from jvae.encoders import ENCODERS
+from jvae.posteriors import NVIBOptions, diagonal
 from jvae.priors import PRIORS
 from jvae.random import example_keys
-from jvae.types import Batch
 from tests.conftest import LATENT, VOCAB, make_batch
 
-SIZES = {
-    "vocab_size": VOCAB,
-    "embed_size": 5,
-    "hidden_size": 8,
+# What a task offers to its components.
+SHARED = SimpleNamespace(
+    vocab_size=VOCAB,
+    latent_size=LATENT,
+    embed_size=5,
+    hidden_size=8,
+    point=False,
+    family=diagonal(),
+    dropout_in=0.3,
+    dropout_out=0.3,
+    word_dropout=0.0,
+    skip=False,
+    init_scale=0.5,
+    embed_init_scale=0.5,
+    dtype=None,
+    nvib=NVIBOptions(),
+)
+OPTIONS = {
+    "transformer": {"layers": 1, "heads": 2},
+    "mixture": {"components": 3},
+    "vamp": {"components": 3, "length": 4},
 }
-SCALES = {"init_scale": 0.5, "embed_init_scale": 0.5}
-OPTIONS = {"lstm": SCALES, "cnn": SCALES, "none": {}, "transformer": {"layers": 1, "heads": 2}}
 BATCH = make_batch(4, 6)
-B, T = BATCH.targets.shape
+B, T = BATCH.x.targets.shape
 OF_SETS = ("normal_set", "dirichlet_process")
 KEY = jax.random.key(6)
 KEYS = example_keys(KEY, BATCH.index)
-WIDE = BATCH._replace(tokens=jnp.pad(BATCH.tokens, ((0, 0), (0, 3))))
+WIDE = BATCH.replace(x=BATCH.x.resized(T + 3))
 LATENTS = jnp.asarray(np.random.default_rng(1).normal(size=(B, LATENT)), jnp.float32)
+
+
+def made(registry: Registry, name: str, **shared) -> Any:
+    """A tiny one of a registry."""
+    component = registry[name]
+    options = component.options(**OPTIONS.get(name, {}))
+    return component.build(options, SimpleNamespace(**vars(SHARED) | shared))
 
 
 def latent_size_of(encoder: jvae.Encoder) -> int:
@@ -61,26 +87,9 @@ def assert_key_decides(init):
     return first
 
 
-def prior_of(name: str, encoder: jvae.Encoder, size: int) -> jvae.Prior:
-    """A tiny one of the dictionary."""
-    options = {
-        "standard_normal": {"latent_size": size},
-        "uniform_sphere": {"latent_size": size},
-        "mixture": {"latent_size": size, "components": 3},
-        "vamp": {
-            "encoder": encoder,
-            "components": 3,
-            "length": 4,
-            "embed_size": SIZES["embed_size"],
-            "init_scale": 0.5,
-        },
-    }
-    return PRIORS[name](**options[name])
-
-
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoder(name):
-    encoder = ENCODERS[name](**SIZES, **OPTIONS[name], latent_size=LATENT)
+    encoder = made(ENCODERS, name)
     size = latent_size_of(encoder)
     params = assert_key_decides(jax.jit(lambda key: encoder.init(key, BATCH)))
 
@@ -116,7 +125,7 @@ def test_encoder(name):
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_decoder(name):
-    decoder = DECODERS[name](**SIZES, **OPTIONS[name], latent_size=LATENT)
+    decoder = made(DECODERS, name)
     z = LATENTS
     params = assert_key_decides(jax.jit(lambda key: decoder.init(key, z, BATCH)))
 
@@ -132,13 +141,13 @@ def test_decoder(name):
     reversed_batch = jax.tree.map(lambda field: field[::-1], BATCH)
     assert_close(log_prob(params, z[::-1], reversed_batch, None, False), result[::-1])
     # Token by token.
-    carry, total = decoder.start(params, z, T), np.zeros(B)
-    step = jax.jit(decoder.step)
+    carry, total = decoder.steps.start(params, z, None, T), np.zeros(B)
+    step = jax.jit(decoder.steps.step)
     for t in range(T):
-        carry, logits = step(params, carry, BATCH.inputs[:, t])
+        carry, logits = step(params, carry, BATCH.x.inputs[:, t])
         assert logits.shape == (B, VOCAB)
-        chosen = jax.nn.log_softmax(logits)[np.arange(B), BATCH.targets[:, t]]
-        total += np.where(BATCH.mask[:, t], chosen, 0)
+        chosen = jax.nn.log_softmax(logits)[np.arange(B), BATCH.x.targets[:, t]]
+        total += np.where(BATCH.x.mask[:, t], chosen, 0)
     assert_close(result, total)
     # In training: deterministic given the key, with finite gradients.
     value_and_grad = jax.jit(
@@ -155,15 +164,15 @@ def test_decoder(name):
 # Those over sets are in tests/priors/test_sets.py.
 @pytest.mark.parametrize("name", [name for name in PRIORS if name not in OF_SETS])
 def test_prior(name):
-    encoder = ENCODERS["lstm"](**SIZES, **SCALES, latent_size=LATENT)
-    prior = prior_of(name, encoder, LATENT)
+    encoder = made(ENCODERS, "lstm")
+    prior = made(PRIORS, name, encoder=encoder)
     init = jax.jit(lambda key: encoder.init(key, BATCH))
     params = {"prior": assert_key_decides(jax.jit(prior.init)), "encoder": init(KEY)}
     z = LATENTS
 
     @jax.jit
     def run(params, z):
-        p = prior.distribution(params)
+        p = prior.apply(params)
         log_prob = p.log_prob(z)
         return log_prob, jax.grad(lambda z: jnp.sum(p.log_prob(z)))(z), p.sample(KEYS[:1])
 
@@ -185,13 +194,12 @@ MODELS += [("lstm", "lstm", prior) for prior in PRIORS if prior in ("mixture", "
 
 @pytest.mark.parametrize("names", MODELS, ids="-".join)
 def test_every_model_has_an_elbo_a_gradient_and_importance_weights(names):
-    encoder = ENCODERS[names[0]](**SIZES, **OPTIONS[names[0]], latent_size=LATENT)
+    encoder = made(ENCODERS, names[0])
     size = latent_size_of(encoder)
     model = jvae.VAE(
         encoder,
-        DECODERS[names[1]](**SIZES, **OPTIONS[names[1]], latent_size=size),
-        prior_of(names[2], encoder, size),
-        size,
+        made(DECODERS, names[1], latent_size=size),
+        made(PRIORS, names[2], latent_size=size, encoder=encoder),
     )
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(lambda key: jvae.init(model, BATCH, key=key), KEY)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jvae.dirichlet import (
+from jvae.distributions.dirichlet import (
     LARGE,
     binet,
     dirichlet_log_prob,

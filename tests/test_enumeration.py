@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_softmax, logsumexp
 
 import jvae
-from jvae.types import BOS, EOS, Batch
+from jvae.batch import BOS, EOS, Batch
 from tests.conftest import make_model
 
 VOCAB, LATENT, LONGEST = 6, 1, 4
@@ -63,7 +63,7 @@ def log_probs(params):
         def for_lengths(lengths):
             def for_z(z):
                 rows = jnp.broadcast_to(z, (len(ENDED), LATENT))
-                batch = STRINGS._replace(lengths=lengths)
+                batch = STRINGS.replace(lengths=lengths)
                 return MODEL.decoder.log_prob(
                     params["decoder"], rows, batch, key=jax.random.key(0), train=train
                 )
@@ -78,16 +78,16 @@ def log_probs(params):
 @pytest.fixture(scope="module")
 def by_token(params):
     """`[Z, rows, T]`: the log-probability of each token, from `start` and `step`."""
-    step = jax.jit(MODEL.decoder.step)
+    step = jax.jit(MODEL.decoder.steps.step)
     result = []
     for z in LATENTS:
         rows = jnp.broadcast_to(z, (len(ENDED), LATENT))
-        carry, steps = MODEL.decoder.start(params["decoder"], rows, LONGEST), []
+        carry, steps = MODEL.decoder.steps.start(params["decoder"], rows, None, LONGEST), []
         for position in range(LONGEST):
-            carry, logits = step(params["decoder"], carry, STRINGS.tokens[:, position])
+            carry, logits = step(params["decoder"], carry, STRINGS.x.ids[:, position])
             assert logits.shape == (len(ENDED), VOCAB)
             normalised = log_softmax(np.asarray(logits, np.float64), axis=-1)
-            target = np.asarray(STRINGS.tokens[:, position + 1])
+            target = np.asarray(STRINGS.x.ids[:, position + 1])
             steps.append(normalised[np.arange(len(target)), target])
         result.append(np.stack(steps, axis=-1))
     return np.stack(result)
@@ -95,7 +95,7 @@ def by_token(params):
 
 @pytest.mark.parametrize("train", [False, True])
 def test_all_strings_and_the_remainder_have_probability_one(log_probs, by_token, train):
-    log_prob = log_probs[train](STRINGS.lengths)
+    log_prob = log_probs[train](STRINGS.x.lengths)
     ended = np.exp(log_prob[:, ENDED]).sum(axis=1)
     remainder = np.exp(by_token[:, ~ENDED].sum(axis=2)).sum(axis=1)
     np.testing.assert_allclose(ended + remainder, 1.0, atol=1e-5)

@@ -12,8 +12,8 @@ from jvae.objectives import ELBOTerms, negative_elbo_by_name
 from jvae.posteriors.nvib import NVIB
 from jvae.posteriors.tokens import TokenDelta, TokenGaussian
 from jvae.priors import dirichlet_process
-from jvae.sets import VectorSet, widened
-from jvae.types import Batch
+from jvae.distributions.sets import VectorSet, widened
+from jvae.batch import Batch
 
 
 def make_set(rows: int, size: int, *, seed: int, mixture: bool = False) -> VectorSet:

@@ -104,10 +104,12 @@ def measure(
     path = folder / sentences.QUALITY
     if not path.exists() or read_json(path).get("asked") != asked:
         run = load_run(folder, task)
+        shared = {"resources": run.resources, "source": data().source}
+        corpus = task.load(run.config, folder=folder, **shared)
         with open(folder / "output.txt", "a", encoding="utf-8") as shown:
             found = sentences.measure(
                 run,
-                task.load(run.config, resources=run.resources, source=data().source),
+                corpus,
                 Decoding(strategy="sample", max_length=0),
                 number=number,
                 reconstruction="greedy",
@@ -115,7 +117,7 @@ def measure(
                 seed=run.config.training.seed,
                 say=partial(print, file=shown, flush=True),
                 real=language_model,
-                judges=base,
+                recipe=base,
             )
         save_results(folder, found | {"asked": asked}, sentences.QUALITY)
     # As it is read the next time, where a number that is not finite is none.

@@ -85,12 +85,12 @@ class Evidence:
     @cached_property
     def kl(self) -> np.ndarray:
         """`[N]`, nats, in double precision."""
-        return self.terms.kl.sum(axis=1, dtype=np.float64)
+        return np.asarray(self.terms.kl).sum(axis=1, dtype=np.float64)
 
     @cached_property
     def elbo(self) -> np.ndarray:
         """`[N]`, nats: minus reconstruction and KL of weight 1."""
-        return -(self.terms.rec + self.kl)
+        return -(np.asarray(self.terms.rec) + self.kl)
 
     def prior_z(self, batch: Batch) -> Any:
         """Draws a z from the prior for each example of a batch."""

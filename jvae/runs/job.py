@@ -1,5 +1,6 @@
 """A configuration and its data as a training job: the compiled step and what it works on."""
 
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -7,15 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jvae.evaluation.evidence import Evidence
-from jvae.evaluation.settings import make_evaluation_settings
 from ml_collections import ConfigDict
 
 from jvae.data.batching import epoch_plan
 from jvae.evaluation.evaluate import epoch_line, validation_metrics
+from jvae.evaluation.evidence import Evidence
 from jvae.evaluation.functions import Functions, SplitBatches
-from jvae.model import VAE
-from jvae.random import Stream, stream
+from jvae.evaluation.settings import make_evaluation_settings
 from jvae.runs.task import Data, Task
 from jvae.training.loop import Job, at_row
 from jvae.training.memory import Memory, fit
@@ -30,7 +29,7 @@ from jvae.training.settings import (
 )
 from jvae.training.state import TrainState
 from jvae.training.steps import DeviceData, Step, StepSettings, make_step
-from jvae.types import Schedule
+from jvae.types import Key, Schedule
 
 
 def make_job(
@@ -114,7 +113,7 @@ def make_job(
         pipeline=pipeline,
         plan=lambda epoch: plan(epoch=epoch),
         place_state=parallel.place_state,
-        validate=make_validation(task, config, functions, data, parallel, key, model),
+        validate=make_validation(task, config, functions, data, parallel, key),
         score=partial(task.score, config),
         reset_optimisers=reset_optimisers,
         schedules=tabulate,
@@ -133,24 +132,23 @@ def make_validation(
     functions: Functions,
     data: Data,
     parallel: Parallel,
-    key: Any,
-    model: VAE,
-) -> Any:
+    key: Key,
+) -> Callable[[TrainState], dict[str, Any]]:
     """Makes what measures the validation split after each epoch."""
-    del model
     split = split_batches(config, data, "valid", parallel)
     settings = make_evaluation_settings(config)
 
     def validate(state: TrainState) -> dict[str, Any]:
         # The same noise at every epoch: epochs differ by their parameters only.
-        noise = stream(key, Stream.EVALUATION)
-        evidence = Evidence(functions, state.params, split, noise, settings, task.nouns)
+        evidence = Evidence(functions, state.params, split, key, settings, task.nouns, lean=True)
         return validation_metrics(task.metrics, evidence)
 
     return validate
 
 
-def tabulated(schedules: dict[str, Schedule]) -> Any:
+def tabulated(
+    schedules: dict[str, Schedule],
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Evaluates schedules before the steps: runs that differ in them share a compiled step.
 
     Returns:

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jvae.evaluation.evidence import offers
 from ml_collections import ConfigDict
 
 from jvae.batch import Batch, resized
 from jvae.data.batching import full_rows
 from jvae.evaluation.corpus import samples_per_chunk
+from jvae.evaluation.evidence import offers
 from jvae.evaluation.functions import Functions
 from jvae.evaluation.samples import block_size
 from jvae.runs.task import Data, Task

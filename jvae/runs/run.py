@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from jvae.evaluation.evidence import Evidence
-from jvae.evaluation.prior_fit import fit_prior
-from jvae.evaluation.settings import make_evaluation_settings
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from jvae.components import check
 from jvae.evaluation.evaluate import evaluate
+from jvae.evaluation.evidence import Evidence
 from jvae.evaluation.functions import Functions, make_functions
+from jvae.evaluation.prior_fit import fit_prior
+from jvae.evaluation.settings import make_evaluation_settings
 from jvae.plots import training_curves
 from jvae.runs.directory import (
     RESULTS,

@@ -76,6 +76,7 @@ TRAINING = Group(
             },
             "jit",
             "how a step spreads over devices",
+            free=True,
         ),
     ),
     switches=(

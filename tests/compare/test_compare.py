@@ -22,8 +22,7 @@ from jvae.runs.directory import CONFIG, RESULTS, is_finished, save_config, save_
 from jvae.runs.run import load_data, make_parallel, train_run
 from jvae.runs.task import Method
 from jvae.training import loop
-from tests.compare.setting import FORM, TEXT, advise, outcome
-from tests.experiments.conftest import tiny_config
+from tests.compare.setting import FORM, TEXT, advise, outcome, tiny_config
 from tests.experiments.setting import execute, the_line
 
 METHODS = TEXT.methods

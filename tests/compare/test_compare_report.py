@@ -16,8 +16,7 @@ from jvae.compare.run import PHASES, compare, train_or_read
 from jvae.errors import UserError
 from jvae.evaluation.evaluate import table_rows
 from jvae.runs.directory import RESULTS, save_config, save_results
-from tests.compare.setting import FORM, TEXT, advise, failed, outcome, table, untrained
-from tests.experiments.conftest import tiny_config
+from tests.compare.setting import FORM, TEXT, advise, failed, outcome, table, tiny_config, untrained
 
 
 def one_sentence(method, folder, **numbers):
@@ -191,7 +190,7 @@ def test_the_text_is_loaded_once_for_all_and_not_for_finished_runs(train, tmp_pa
     config, console = tiny_config(train, training__aggressive=False), Console(file=io.StringIO())
     with pytest.raises(UserError, match="every method failed; the first: not now"):
         compare(TEXT, config, ["vae"], [0], tmp_path / "runs", console, run=run)
-    assert len(given) == 3 and given[0][0].sentences["train"]
+    assert len(given) == 3 and given[0][0].corpus.sentences["train"]
     assert all(pair[0] is given[0][0] and pair[1] is given[0][1] for pair in given)
 
     def never():

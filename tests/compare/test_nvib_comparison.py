@@ -199,7 +199,7 @@ def test_the_same_language_model_reads_methods_of_any_length(tmp_path, monkeypat
     monkeypatch.setattr(nvib_report, "load_run", lambda folder, task: run)
 
     def measure(*_, **options):
-        references.append(options["judges"])
+        references.append(options["recipe"])
         return {}
 
     monkeypatch.setattr(quality, "measure", measure)

@@ -7,13 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jvae.data.batching import (
-    batches,
-    choose_buckets,
-    corpus_plan,
-    epoch_plan,
-    take_batch,
-)
+from jvae.batch import Labels, Pixels, Tokens, resized, size_of
+from jvae.data.batching import batches, choose_buckets, corpus_plan, epoch_plan
+from jvae.data.split import Split
+from jvae.training.steps import DeviceData, gather
 from tests.conftest import make_sentences
 
 
@@ -53,7 +50,7 @@ def test_buckets_by_hand():
     assert choose_buckets(lengths, 9).widths == (1, 9, 10)  # no more than there are lengths
     assert choose_buckets(lengths, 9).waste == 0
     assert choose_buckets(np.array([4]), 3) == ((4,), 0.0)
-    assert str(choose_buckets(lengths, 2)) == "2 length buckets (up to 1, 10 tokens), 4.2% padding"
+    assert str(choose_buckets(lengths, 2)) == "2 buckets (up to 1, 10 wide), 4.2% padding"
 
 
 PLANS = [
@@ -77,7 +74,7 @@ def check_covers_once(plan, lengths, widths, batch_size, num_devices):
     assert np.all(plan.weight.sum(axis=1) <= batch_size)
     counts = np.bincount(plan.index[plan.weight == 1], minlength=len(lengths))
     np.testing.assert_array_equal(counts, np.ones(len(lengths)))
-    # Filling rows are sentences of the same batch, so that they fit its width.
+    # Padding rows are sentences of the same batch, so that they fit its width.
     assert plan.index.min() >= 0
     for bucket, index, weight in zip(*plan, strict=True):
         assert set(index) == set(index[weight == 1])
@@ -160,25 +157,70 @@ def test_a_sentence_that_fits_no_bucket_is_not_lost(plan):
             corpus_plan(lengths, (3,), 2)
 
 
-def test_gathering_on_host_and_device_agree_and_lose_no_token():
+def alone(tokens: Tokens) -> Split:
+    return Split(tokens, tokens.lengths)
+
+
+def given_pictures(tokens: Tokens) -> Split:
+    """Sentences and their classes, of pictures."""
+    number = len(tokens.lengths)
+    pictures = np.arange(number * 6, dtype=np.float32).reshape(number, 3, 2, 1)
+    x = {"text": tokens, "class": Labels(np.arange(number, dtype=np.int32) % 5)}
+    return Split(x, tokens.lengths, condition=Pixels(pictures))
+
+
+@pytest.mark.parametrize("make", [alone, given_pictures])
+def test_gathering_on_host_and_device_agree_and_lose_no_token(make):
     tokens, lengths = make_sentences(23, 9)
+    split = make(Tokens(tokens, lengths))
     widths = choose_buckets(lengths, 3).widths
-    plan = epoch_plan(lengths, widths, 4, seed=0, epoch=0, num_devices=4)
-    take = jax.jit(take_batch, static_argnames="width")
-    corpus = jnp.asarray(tokens), jnp.asarray(lengths)
+    plan = epoch_plan(split.widths, widths, 4, seed=0, epoch=0, num_devices=4)
+    take = jax.jit(gather, static_argnames="width")
+    data = jax.tree.map(jnp.asarray, DeviceData(split.x, split.condition))
     seen = {}
-    for batch, bucket, index, weight in zip(
-        batches(tokens, lengths, widths, plan), *plan, strict=True
-    ):
+    for batch, bucket, index, weight in zip(batches(split, widths, plan), *plan, strict=True):
         width = widths[bucket]
-        assert batch.tokens.shape == (4, width + 1)
-        other = take(*corpus, jnp.asarray(index), jnp.asarray(weight), width=width)
-        for ours, theirs in zip(batch, other, strict=True):
+        other = take(data, jnp.asarray(index), jnp.asarray(weight), width=width)
+        assert jax.tree.structure(batch) == jax.tree.structure(other)
+        for ours, theirs in zip(jax.tree.leaves(batch), jax.tree.leaves(other), strict=True):
             np.testing.assert_array_equal(ours, theirs)
             assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(batch.mask.sum(axis=1), batch.lengths)
+        np.testing.assert_array_equal(batch.index, index)
+        np.testing.assert_array_equal(batch.weight, weight)
+        x = batch.x
+        if batch.condition is not None:
+            np.testing.assert_array_equal(batch.condition.values, split.condition.values[index])
+            np.testing.assert_array_equal(x["class"].classes, index % 5)
+            x = x["text"]
+        assert x.ids.shape == (4, width + 1)
+        np.testing.assert_array_equal(x.mask.sum(axis=1), x.lengths)
         for row in np.flatnonzero(weight):
-            seen[int(index[row])] = np.asarray(batch.tokens[row])[: int(batch.lengths[row]) + 1]
+            seen[int(index[row])] = np.asarray(x.ids[row])[: int(x.lengths[row]) + 1]
     assert sorted(seen) == list(range(23))
     for number, row in seen.items():
         np.testing.assert_array_equal(row, tokens[number, : lengths[number] + 1])
+
+
+def test_a_split_counts_reads_and_cuts_its_examples():
+    tokens = Tokens(*make_sentences(23, 9))
+    split = given_pictures(tokens)
+    assert len(split) == 23
+    np.testing.assert_array_equal(split.symbols, tokens.lengths + 1)  # a class is one symbol
+    x, condition = split.take(np.array([7, 0]))
+    np.testing.assert_array_equal(x["text"].ids, tokens.ids[[7, 0]])
+    np.testing.assert_array_equal(condition.values, split.condition.values[[7, 0]])
+    short = split.first(5)
+    assert len(short) == len(short.condition.values) == 5 and split.first(99) is split
+    np.testing.assert_array_equal(short.symbols, split.symbols[:5])
+    np.testing.assert_array_equal(short.widths, tokens.lengths[:5])
+
+
+def test_resizing_cuts_and_pads_each_part():
+    tokens = Tokens(*make_sentences(6, 9))
+    for width in (9, 12, 4):
+        x = resized({"text": tokens, "class": Labels(np.arange(6))}, width)
+        kept = min(width, 9) + 1
+        assert isinstance(x["text"].ids, np.ndarray)  # on the host it stays there
+        np.testing.assert_array_equal(x["text"].ids[:, :kept], tokens.ids[:, :kept])
+        assert x["text"].ids.shape == (6, width + 1) and np.all(x["text"].ids[:, kept:] == 0)
+        np.testing.assert_array_equal(size_of(x), tokens.lengths + 1)

@@ -16,10 +16,11 @@ def tokenizer():
 def test_whole(tokenizer):
     split, report, rows = encode_split(tokenizer, TEXT, max_length=None)
     np.testing.assert_array_equal(
-        split.tokens, [[1, 4, 5, 6, 2, 0], [1, 4, 2, 0, 0, 0], [1, 4, 3, 5, 4, 2]]
+        split.x.ids, [[1, 4, 5, 6, 2, 0], [1, 4, 2, 0, 0, 0], [1, 4, 3, 5, 4, 2]]
     )
-    np.testing.assert_array_equal(split.lengths, [4, 2, 5])
-    assert split.tokens.dtype == split.lengths.dtype == np.int32
+    np.testing.assert_array_equal(split.x.lengths, [4, 2, 5])
+    np.testing.assert_array_equal(split.widths, [4, 2, 5])
+    assert split.x.ids.dtype == split.x.lengths.dtype == np.int32
     np.testing.assert_array_equal(rows, [0, 1, 2])
     assert report == (4, 3, 0, 1, 11, 1)
     assert str(report) == (
@@ -29,14 +30,14 @@ def test_whole(tokenizer):
 
 def test_truncate(tokenizer):
     split, report, rows = encode_split(tokenizer, TEXT, max_length=2)
-    np.testing.assert_array_equal(split.tokens, [[1, 4, 5, 2], [1, 4, 2, 0], [1, 4, 3, 2]])
-    np.testing.assert_array_equal(split.lengths, [3, 2, 3])
+    np.testing.assert_array_equal(split.x.ids, [[1, 4, 5, 2], [1, 4, 2, 0], [1, 4, 3, 2]])
+    np.testing.assert_array_equal(split.x.lengths, [3, 2, 3])
     assert report == (4, 3, 2, 1, 8, 1) and list(rows) == [0, 1, 2]
 
 
 def test_drop(tokenizer):
     split, report, rows = encode_split(tokenizer, TEXT, max_length=3, too_long="drop")
-    np.testing.assert_array_equal(split.tokens, [[1, 4, 5, 6, 2], [1, 4, 2, 0, 0]])
+    np.testing.assert_array_equal(split.x.ids, [[1, 4, 5, 6, 2], [1, 4, 2, 0, 0]])
     assert report == (4, 2, 0, 2, 6, 0) and list(rows) == [0, 1]
 
 

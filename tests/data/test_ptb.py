@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from jvae.batch import UNK
 from jvae.data import ptb
 from jvae.data.corpora import load_corpus
 from jvae.data.tokenizers import build_tokenizer
 from jvae.errors import UserError
-from jvae.types import UNK
 
 FILES = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
 PLACES = [

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jvae.batch import Labels, Tokens, resized
 from jvae.data.batching import batches, epoch_plan
-from jvae.data.encoding import Split, encode_split
+from jvae.data.encoding import encode_split
+from jvae.data.split import Split
 from jvae.data.store import StoredTokens, pad
-from jvae.data.streaming import AHEAD, THREADS, ahead, read_rows
+from jvae.data.streaming import AHEAD, THREADS, ahead, read_part
 from jvae.data.tokenizers import build_tokenizer
 from jvae.errors import UserError
 from tests.conftest import make_sentences
@@ -21,28 +23,34 @@ NUM, WIDTH, BATCH = 37, 9, 4
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    return Split(*make_sentences(NUM, WIDTH))
+    tokens, lengths = make_sentences(NUM, WIDTH)
+    labels = Labels(np.arange(NUM, dtype=np.int32) % 3 + 1)  # of which they are given
+    return Split(Tokens(tokens, lengths), lengths, condition=labels)
 
 
 def store(split: Split, folder: Path, dtype: type = np.uint16) -> Split:
     """The same sentences on disk, in two blocks."""
     stored = StoredTokens(folder, dtype)
     for part in (slice(0, 20), slice(20, None)):
-        rows = zip(split.tokens[part], split.lengths[part], strict=True)
+        rows = zip(split.x.ids[part], split.x.lengths[part], strict=True)
         stored.append(np.concatenate([row[1 : length + 1] for row, length in rows]))
-    stored.seal(split.lengths)
-    return Split(stored, split.lengths)
+    stored.seal(split.x.lengths)
+    return Split(Tokens(stored, split.x.lengths), split.widths, split.condition)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
 def test_what_is_stored_is_read(dtype, split, tmp_path):
-    stored = store(split, tmp_path, dtype).tokens
-    assert stored.shape == split.tokens.shape
+    on_disk = store(split, tmp_path, dtype)
+    stored = on_disk.x.ids
+    assert stored.shape == split.x.ids.shape
     for index in (np.arange(NUM), np.array([36, 0, 0, 19, 20]), np.array([], np.int32)):
         read = stored[index]
-        np.testing.assert_array_equal(read, split.tokens[index])
+        np.testing.assert_array_equal(read, split.x.ids[index])
         assert read.dtype == np.int32
     assert list(tmp_path.iterdir()) == []
+    short = on_disk.first(5)
+    assert len(short) == 5 and short.x.ids is stored  # what is on disk stays there
+    np.testing.assert_array_equal(short.take(np.arange(5))[0].ids, split.x.ids[:5])
 
 
 def test_padding():
@@ -60,8 +68,9 @@ def test_encoding_to_disk_is_encoding_to_memory(too_long, tmp_path, monkeypatch)
     options = {"max_length": 3, "too_long": too_long}
     memory, report, rows = encode_split(tokenizer, text, **options)
     disk, disk_report, disk_rows = encode_split(tokenizer, text, **options, folder=tmp_path)
-    np.testing.assert_array_equal(disk.tokens[np.arange(len(rows))], memory.tokens)
-    np.testing.assert_array_equal(disk.lengths, memory.lengths)
+    np.testing.assert_array_equal(disk.x.ids[np.arange(len(rows))], memory.x.ids)
+    np.testing.assert_array_equal(disk.x.lengths, memory.x.lengths)
+    np.testing.assert_array_equal(disk.widths, memory.widths)
     np.testing.assert_array_equal(disk_rows, rows)
     assert disk_report == report
 
@@ -71,7 +80,7 @@ def test_a_vocabulary_above_two_bytes(tmp_path):
     tokenizer = build_tokenizer("words", [" ".join(words)])
     last = max(words, key=lambda word: tokenizer.encode(word))
     split, _, _ = encode_split(tokenizer, [last], max_length=None, folder=tmp_path)
-    np.testing.assert_array_equal(split.tokens[np.arange(1)], [[1, 70_003, 2]])
+    np.testing.assert_array_equal(split.x.ids[np.arange(1)], [[1, 70_003, 2]])
 
 
 def test_a_disk_that_takes_no_more_is_one_line(split, tmp_path):
@@ -90,21 +99,24 @@ def test_a_disk_that_takes_no_more_is_one_line(split, tmp_path):
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_rows_are_the_plans_batches(on_disk, split, tmp_path):
     widths = (5, WIDTH)
-    plan = epoch_plan(split.lengths, widths, BATCH, seed=0, epoch=0)
-    expected = list(batches(split.tokens, split.lengths, widths, plan))
+    plan = epoch_plan(split.widths, widths, BATCH, seed=0, epoch=0)
+    expected = list(batches(split, widths, plan))
     source = store(split, tmp_path) if on_disk else split
     assert 0 < plan.weight.min() + plan.weight.max() < 2  # some row is filled up
     for drawn in ([3], [5, 0, 5], range(len(expected))):
-        rows = read_rows(source, plan, np.array(drawn), len(expected) + 2)
+        part = read_part(source, plan, np.array(drawn), len(expected) + 2)
+        rows = part.plan
         assert len(rows.bucket) == len(expected) + 2
         assert (rows.weight[len(drawn) :] == 0).all()
+        assert len(part.numbers) == len(part.x.ids) == BATCH * (len(expected) + 2)
         for number, row in enumerate(drawn):
             local, want = rows.index[number], expected[row]
-            assert widths[rows.bucket[number]] == want.tokens.shape[1] - 1
-            width = want.tokens.shape[1]
-            np.testing.assert_array_equal(rows.tokens[local, :width], want.tokens)
-            np.testing.assert_array_equal(rows.lengths[local], want.lengths)
-            np.testing.assert_array_equal(rows.numbers[local], want.index)
+            width = widths[rows.bucket[number]]
+            assert width == want.x.ids.shape[1] - 1
+            np.testing.assert_array_equal(resized(part.x, width).ids[local], want.x.ids)
+            np.testing.assert_array_equal(part.x.lengths[local], want.x.lengths)
+            np.testing.assert_array_equal(part.condition.classes[local], want.condition.classes)
+            np.testing.assert_array_equal(part.numbers[local], want.index)
             np.testing.assert_array_equal(rows.weight[number], want.weight)
 
 

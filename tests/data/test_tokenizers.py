@@ -3,9 +3,9 @@ import json
 import pytest
 import tokenizers as hf
 
+from jvae.batch import BOS, EOS, PAD, SPECIALS, UNK
 from jvae.data.tokenizers import TOKENIZERS, Tokenizer, build_tokenizer
 from jvae.errors import UserError
-from jvae.types import BOS, EOS, PAD, SPECIALS, UNK
 
 TEXT = ["the cat saw the dog", "The dog  slept", "na\u00efve caf\u00e9 \u65e5\u672c the", "a a b"]
 HARD = "The  caf\u00e9\u2028 \U0001f600 </s> <unk> x\t "

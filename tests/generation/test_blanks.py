@@ -11,7 +11,7 @@ import pytest
 import jvae
 from jvae.errors import UserError
 from jvae.generation import fill_blanks
-from jvae.types import SPECIALS, UNK, Batch
+from jvae.batch import SPECIALS, UNK, Batch
 from tests.conftest import make_model
 
 VOCAB = 8

@@ -12,7 +12,8 @@ import pytest
 import jvae
 from jvae.objectives.elbo import latent_keys
 from jvae.random import example_keys, sample_keys
-from jvae.types import Array, Batch
+from jvae.batch import Batch
+from jvae.types import Array
 from tests.conftest import VOCAB, make_batch, make_model
 
 MODEL = make_model(dropout_in=0.5, dropout_out=0.3, word_dropout=0.3)
@@ -45,8 +46,8 @@ def take(batch: Batch, rows) -> Batch:
 
 
 def pad(batch: Batch, more: int, token: int = 0) -> Batch:
-    filling = jnp.full((batch.tokens.shape[0], more), token, batch.tokens.dtype)
-    return batch._replace(tokens=jnp.concatenate([batch.tokens, filling], axis=1))
+    filling = jnp.full((batch.x.ids.shape[0], more), token, batch.x.ids.dtype)
+    return batch.replace(x=jvae.Tokens(jnp.concatenate([batch.x.ids, filling], axis=1), batch.x.lengths))
 
 
 def assert_same(terms, expected, rows=slice(None)):
@@ -83,13 +84,13 @@ def test_splitting_and_filling_rows_change_no_sum():
 def test_the_other_sentences_of_the_batch_change_nothing():
     other = make_batch(6, 8, seed=9)
     mixed = jax.tree.map(lambda ours, theirs: theirs.at[2].set(ours[2]), BATCH, other)
-    mixed = mixed._replace(index=jnp.asarray([11, 12, 2, 14, 15, 16], jnp.int32))
+    mixed = mixed.replace(index=jnp.asarray([11, 12, 2, 14, 15, 16], jnp.int32))
     assert_same(take(elbo(PARAMS, mixed), [2]), take(elbo(PARAMS, BATCH), [2]))
 
 
 def test_the_noise_follows_the_index_and_the_key():
     terms = elbo(PARAMS, BATCH)
-    moved = elbo(PARAMS, BATCH._replace(index=BATCH.index + 6))
+    moved = elbo(PARAMS, BATCH.replace(index=BATCH.index + 6))
     rekeyed = elbo(PARAMS, BATCH, key=jax.random.key(9))
     for other in (moved, rekeyed):
         assert np.all(np.abs(other.log_likelihood - terms.log_likelihood) > 1e-4)
@@ -123,7 +124,7 @@ def test_reconstruction_counts_the_words_and_the_end_but_neither_start_nor_paddi
     uniform = {**PARAMS["decoder"], "output_kernel": jnp.zeros((7, VOCAB))}
     for train in (False, True):
         terms = elbo({**PARAMS, "decoder": uniform}, BATCH, train=train)
-        words = np.sum(np.asarray(BATCH.tokens) >= 4, axis=1)
+        words = np.sum(np.asarray(BATCH.x.ids) >= 4, axis=1)
         np.testing.assert_allclose(-terms.log_likelihood, (words + 1) * np.log(VOCAB), rtol=1e-5)
 
 
@@ -144,7 +145,7 @@ def fixed_model(q, p) -> jvae.VAE:
     size = q.mean.shape[1]
 
     def log_prob(params, z, batch: Batch, *, key, train: bool) -> Array:
-        return jnp.full(batch.tokens.shape[0], -3.0) + 0 * z[:, 0]
+        return jnp.full(batch.x.ids.shape[0], -3.0) + 0 * z[:, 0]
 
     return jvae.VAE(
         jvae.Encoder(lambda key, batch: {}, lambda params, batch, *, key, train: q),

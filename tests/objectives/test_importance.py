@@ -11,7 +11,7 @@ import pytest
 from scipy.special import logsumexp
 
 import jvae
-from jvae.types import Batch
+from jvae.batch import Batch
 from tests.conftest import make_batch, make_model
 
 MODEL = make_model(word_dropout=0.5)  # no rate may act here
@@ -74,14 +74,14 @@ def test_batch_and_padding_change_nothing(whole):
     """In another order beside other sentences; alone; and in a wider bucket with text in it."""
     other = make_batch(4, 6, seed=5)
     mixed = jax.tree.map(lambda ours, theirs: theirs.at[0].set(ours[3]), BATCH, other)
-    mixed = mixed._replace(index=jnp.asarray([3, 20, 21, 22], jnp.int32))
+    mixed = mixed.replace(index=jnp.asarray([3, 20, 21, 22], jnp.int32))
     log_weights = bound(PARAMS, mixed, KEY, SAMPLES, 1000)[1]
     np.testing.assert_allclose(log_weights[:, 0], whole[:, 3], rtol=1e-5)
     assert np.all(np.abs(log_weights[:, 1] - whole[:, 1]) > 1e-4)
 
     filling = jnp.full((1, 3), 7, jnp.int32)
     wide = take(BATCH, [2])
-    wide = wide._replace(tokens=jnp.concatenate([wide.tokens, filling], axis=1))
+    wide = wide.replace(x=jvae.Tokens(jnp.concatenate([wide.x.ids, filling], axis=1), wide.x.lengths))
     log_weights = bound(PARAMS, wide, KEY, SAMPLES, 1000)[1]
     np.testing.assert_allclose(log_weights[:, 0], whole[:, 2], rtol=1e-5)
 
@@ -97,7 +97,7 @@ class Opaque(NamedTuple):
 
 def test_the_elbo_is_made_of_the_same_samples(whole):
     """With the KL taken from the samples too, the ELBO is the mean log weight."""
-    prior = jvae.Prior(lambda key: {}, lambda p: Opaque(MODEL.prior.distribution(p)))
+    prior = jvae.Prior(lambda key: {}, lambda p: Opaque(MODEL.prior.apply(p, None)))
     model = MODEL._replace(prior=prior)
     terms = jax.jit(partial(jvae.elbo, model, num_samples=SAMPLES))(PARAMS, BATCH, key=KEY)
     assert not terms.analytic

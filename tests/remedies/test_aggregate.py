@@ -29,7 +29,7 @@ MODEL = jvae.VAE(
     jvae.Encoder(
         init=lambda key, batch: {},
         apply=lambda params, batch, *, key, train: DiagonalGaussian(
-            params["mean"][batch.index], jnp.full((len(batch.index), L), -1.0)
+            params["mean"][batch.index], jnp.full((batch.rows, L), -1.0)
         ),
     ),
     jvae.Decoder(
@@ -129,7 +129,7 @@ def test_filling_rows_and_order_change_neither_term_nor_gradient(name):
         return jnp.sum(values) / jnp.sum(batch.weight), (terms.elbo, plain.elbo)
 
     filled = jax.tree.map(lambda leaf: jnp.concatenate([leaf[::-1], leaf[:3]]), BATCH)
-    filled = filled._replace(
+    filled = filled.replace(
         index=jnp.asarray([4, 3, 2, 1, 0, 7, 7, 6]), weight=jnp.asarray([1.0] * 5 + [0] * 3)
     )
     (alone, bounds), grads = mean(PARAMS, BATCH)

@@ -17,7 +17,7 @@ BATCH = make_batch(4, 6)
 
 def _log_prob(params, z, batch, *, key, train):
     del key, train
-    return -jnp.sum(jnp.square(z - params["centre"]), axis=-1) * batch.lengths
+    return -jnp.sum(jnp.square(z - params["centre"]), axis=-1) * batch.x.lengths
 
 
 # A VAE without scans, which compiles at once: words at their first place say what z is.
@@ -25,7 +25,7 @@ PLAIN = jvae.VAE(
     jvae.Encoder(
         init=lambda key, batch: {"mean": jax.random.normal(key, (VOCAB, LATENT))},
         apply=lambda params, batch, *, key, train: jvae.DiagonalGaussian(
-            params["mean"][batch.tokens[:, 1]], jnp.full((len(batch.tokens), LATENT), -1.0)
+            params["mean"][batch.x.ids[:, 1]], jnp.full((len(batch.x.ids), LATENT), -1.0)
         ),
     ),
     jvae.Decoder(
@@ -62,7 +62,7 @@ def test_the_term_is_a_sum_over_the_words_of_a_softmax_of_z(params):
     for row in range(4):
         hidden = np.tanh(z[row] @ head["Dense_0"]["kernel"] + head["Dense_0"]["bias"])
         p = np.exp(hidden @ head["output_kernel"])
-        words = np.asarray(BATCH.targets[row, : int(BATCH.lengths[row])])
+        words = np.asarray(BATCH.x.targets[row, : int(BATCH.x.lengths[row])])
         counts = np.bincount(words, minlength=VOCAB)
         np.testing.assert_allclose(found[row], counts @ np.log(p / p.sum()), rtol=1e-5)
 
@@ -97,7 +97,7 @@ def test_no_reported_number_contains_the_term(params, terms):
 
 def test_decoding_reads_the_text_decoder(params):
     z, token = jnp.ones((2, LATENT)), jnp.asarray([1, 4])
-    carry = MODEL.decoder.start(params["decoder"], z, 9)
-    _, logits = MODEL.decoder.step(params["decoder"], carry, token)
+    carry = MODEL.decoder.steps.start(params["decoder"], z, None, 9)
+    _, logits = MODEL.decoder.steps.step(params["decoder"], carry, token)
     expected = (z + params["decoder"]["text"]["centre"]) * token[:, None]
     np.testing.assert_allclose(logits, expected, rtol=1e-6)

@@ -11,8 +11,8 @@ import jvae
 from jvae.distributions import Delta, DiagonalGaussian
 from jvae.random import Stream, stream
 from jvae.remedies import NOISES, with_denoising
-from jvae.types import BOS, EOS, UNK
-from jvae.vae import Decoder, Encoder
+from jvae.batch import BOS, EOS, UNK
+from jvae.model import Decoder, Encoder
 from tests.conftest import make_batch
 
 KEY = jax.random.key(2)
@@ -37,15 +37,15 @@ def python_noise(name: str, words: list[int], draws: np.ndarray, rate: float) ->
 @pytest.mark.parametrize("name", NOISES)
 def test_the_noise_is_the_python_one(name):
     batch = make_batch(60, 9)
-    draws = np.random.default_rng(1).uniform(size=batch.tokens.shape).astype(np.float32)
+    draws = np.random.default_rng(1).uniform(size=batch.x.ids.shape).astype(np.float32)
     noised = jax.jit(partial(NOISES[name], rate=0.4))(batch, draws)
     changed = 0
     for row in range(60):
-        length = int(batch.lengths[row])
-        words = np.asarray(batch.tokens[row, 1:length]).tolist()
+        length = int(batch.x.lengths[row])
+        words = np.asarray(batch.x.ids[row, 1:length]).tolist()
         expected = python_noise(name, words, draws[row], 0.4)
         changed += expected != words
-        padding = [0] * (batch.tokens.shape[1] - 2 - len(expected))
+        padding = [0] * (batch.x.ids.shape[1] - 2 - len(expected))
         assert np.asarray(noised.tokens[row]).tolist() == [BOS, *expected, EOS, *padding]
         assert noised.lengths[row] == len(expected) + 1
         if name == "swap":
@@ -102,16 +102,16 @@ def test_the_encoder_reads_noise_in_training_only_and_the_decoder_never(point):
     batch = make_batch(4, 6)
 
     def posterior(params, batch, *, key, train):
-        read = batch.tokens.astype(jnp.float32)
+        read = batch.x.ids.astype(jnp.float32)
         return Delta(read) if point else DiagonalGaussian(read, jnp.full_like(read, -50.0))
 
     def log_prob(params, z, batch, *, key, train):
-        return jnp.sum((100 * z + batch.tokens) * 3 ** jnp.arange(z.shape[1]), axis=1)
+        return jnp.sum((100 * z + batch.x.ids) * 3 ** jnp.arange(z.shape[1]), axis=1)
 
     encoder = Encoder(init=lambda key, batch: {}, apply=posterior)
     noisy = with_denoising(encoder, NOISES["swap"], 0.9)
     decoder = Decoder(init=None, log_prob=log_prob, start=None, step=None)
-    size = batch.tokens.shape[1]
+    size = batch.x.ids.shape[1]
     params = {"encoder": {}, "decoder": {}, "prior": {}}
 
     def log_likelihood(encoder, train):
@@ -121,6 +121,6 @@ def test_the_encoder_reads_noise_in_training_only_and_the_decoder_never(point):
     clean = log_likelihood(encoder, False)
     np.testing.assert_array_equal(log_likelihood(noisy, False), clean)
     read = noisy.apply({}, batch, key=stream(KEY, Stream.ENCODER), train=True).mean
-    assert np.any(read != batch.tokens)
-    difference = np.sum((100 * (read - batch.tokens)) * 3 ** np.arange(size), axis=1)
+    assert np.any(read != batch.x.ids)
+    difference = np.sum((100 * (read - batch.x.ids)) * 3 ** np.arange(size), axis=1)
     np.testing.assert_allclose(log_likelihood(noisy, True), clean + difference, rtol=1e-5)

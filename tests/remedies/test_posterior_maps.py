@@ -29,7 +29,7 @@ def apply(params, batch, *, key, train):
 
 def by_length(params, batch, *, key, train):
     """Means that follow from the sentence itself."""
-    mean = params["mean"] * batch.lengths[:, None]
+    mean = params["mean"] * batch.x.lengths[:, None]
     return DiagonalGaussian(mean, jnp.zeros_like(mean))
 
 
@@ -162,7 +162,7 @@ def test_every_dimension_of_every_sentence_pays_the_committed_rate(rate):
     corners = np.array([[m, s] for m in (-50, -1, 0, 1) for s in (-200, -8, 0, 1, 8, 200)])
     table = {"mean": jnp.asarray(corners[:, :1]), "log_var": jnp.asarray(corners[:, 1:])}
     table = jax.tree.map(lambda a: a.astype(jnp.float32), table)
-    batch = BATCH._replace(index=jnp.arange(len(corners)))
+    batch = BATCH.replace(index=jnp.arange(len(corners)))
     q = encoder.apply(table, batch, key=None, train=True)
     kl = np.asarray(kl_of(q, DiagonalGaussian(jnp.zeros((1, 1)), jnp.zeros((1, 1)))))
     assert kl.min() >= rate - 1e-6

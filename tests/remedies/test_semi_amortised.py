@@ -147,9 +147,9 @@ def test_a_language_vae_is_differentiated_through_its_steps():
     np.testing.assert_allclose(along, slope, rtol=1e-2)
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
     # What stands behind </s>, order, and a row that only fills the batch up.
-    behind = jnp.arange(batch.tokens.shape[1]) > batch.lengths[:, None]
+    behind = jnp.arange(batch.x.ids.shape[1]) > batch.x.lengths[:, None]
     assert jnp.any(behind)
-    filled = batch._replace(tokens=jnp.where(behind, 7, batch.tokens))
+    filled = batch.replace(x=jvae.Tokens(jnp.where(behind, 7, batch.x.ids), batch.x.lengths))
     np.testing.assert_allclose(run(params, filled)[0][1], elbos, rtol=1e-5)
     other = jax.tree.map(lambda field: field[::-1], batch)
     other = other._replace(weight=jnp.array([0.0, 1.0, 1.0]), tokens=other.tokens.at[0].set(5))
@@ -162,7 +162,7 @@ def test_equal_sentences_have_equal_means_wherever_they_stand():
     from jvae.experiments import use
     from jvae.experiments.building import make_model
     from jvae.experiments.config import default_config
-    from jvae.types import Batch
+    from jvae.batch import Batch
 
     config = default_config()
     config.model.update({"latent_size": 3, "embed_size": 4, "hidden_size": 5, "init_scale": 0.5})

@@ -1,51 +1,38 @@
-"""Training methods by name, as differences from a plain VAE, for comparisons."""
+"""Training methods of text VAEs by name, as differences from a plain one, for comparisons."""
 
-import difflib
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from ml_collections import ConfigDict
-
-from jvae.errors import UserError
-from jvae.experiments.config import default_config
-
-
-class Method(NamedTuple):
-    """A way to train.
-
-    Attributes:
-      about: what it is, in a few words.
-      fields: dotted name of a configuration's field -> value.
-    """
-
-    about: str
-    fields: dict[str, Any]
-
+from jvae.configs import flat
+from jvae.runs.task import Method, Methods
+from jvae.tasks.text.config import MODEL, OBJECTIVE
 
 # Of `model`, what a base decides; the rest of it is a matter of methods.
-_SIZES = (
-    "encoder",
-    "decoder",
-    "latent_size",
-    "embed_size",
-    "hidden_size",
-    "dropout_in",
-    "dropout_out",
-    "layers",
-    "heads",
-    "feed_forward",
-    "norm",
-    "positions",
-    "max_positions",
-    "pooling",
-    "init_scale",
-    "embed_init_scale",
+_SIZES = frozenset(
+    {
+        "model.encoder",
+        "model.decoder",
+        "model.latent_size",
+        "model.embed_size",
+        "model.hidden_size",
+        "model.dropout_in",
+        "model.dropout_out",
+        "model.init_scale",
+        "model.embed_init_scale",
+        "model.transformer.layers",
+        "model.transformer.heads",
+        "model.transformer.feed_forward",
+        "model.transformer.norm",
+        "model.transformer.positions",
+        "model.transformer.max_positions",
+        "model.transformer.pooling",
+    }
 )
-# A VAE without a remedy, from which each method differs in its own fields alone: whatever the
-# base's recipe is, a method means the same. The inner loop's options are budget, as epochs are.
+# A VAE without a remedy, from which each method differs in its fields alone: whatever the base's
+# recipe is, a method means the same. The inner loop's options are budget, as epochs are.
 PLAIN: dict[str, Any] = {
-    **{f"model.{k}": v for k, v in default_config().model.items() if k not in _SIZES},
-    **{f"objective.{k}": v for k, v in default_config().objective.items()},
+    **{name: v for name, v in flat(MODEL.fields(), "model.") if name not in _SIZES},
+    **dict(flat(OBJECTIVE.fields(), "objective.")),
     "objective.kl_schedule": "constant",
     "training.aggressive": False,
     "training.pretrain_epochs": 0,
@@ -53,14 +40,14 @@ PLAIN: dict[str, Any] = {
 }
 # Neither has a posterior or a schedule for other choices to act on.
 _WITHOUT_POSTERIOR = {k: v for k, v in PLAIN.items() if k != "model.word_dropout"}
-FLOOR, CEILING = "lm", "ae"  # what the others are to be seen between
-_CNN = {"model.decoder": "cnn", "model.cnn_size": "S"}
+FLOOR, CEILING = "lm", "ae"  # the others lie between them
+_CNN = {"model.decoder": "cnn", "model.cnn.size": "S"}
 _ANNEAL = {
     "objective.kl_schedule": "linear",
     "objective.kl_start": 0.0,
     "objective.kl_epochs": 10.0,
 }
-_FREE_BITS = {"objective.loss": "free_bits", "objective.free_bits": 8.0} | _ANNEAL
+_FREE_BITS = {"objective.loss": "free_bits", "objective.free_bits.target": 8.0} | _ANNEAL
 METHODS: dict[str, Method] = {
     FLOOR: Method(
         "the same decoder without a latent: the likelihood to beat",
@@ -92,8 +79,8 @@ METHODS: dict[str, Method] = {
             "objective.kl_schedule": "cyclical",
             "objective.kl_start": 0.0,
             "objective.kl_epochs": 2.5,
-            "objective.kl_cycles": 4,
-            "objective.kl_ramp": 0.5,
+            "objective.cyclical.cycles": 4,
+            "objective.cyclical.ramp": 0.5,
         },
     ),
     "beta": Method(
@@ -119,14 +106,14 @@ METHODS: dict[str, Method] = {
     ),
     "free_bits_total": Method(
         "8 nats of the whole KL for nothing, not of each dimension's share, KL weight as free_bits",
-        _FREE_BITS | {"objective.free_bits_mode": "total"},
+        _FREE_BITS | {"objective.free_bits.mode": "total"},
     ),
     "capacity": Method(
         "the KL of each sentence drawn to 8 nats, in 2,000 steps (Burgess et al., 2018)",
         {
             "objective.loss": "capacity",
-            "objective.capacity": 8.0,
-            "objective.capacity_steps": 2000,
+            "objective.capacity.target": 8.0,
+            "objective.capacity.steps": 2000,
             "objective.kl_end": 10.0,
         },
     ),
@@ -140,11 +127,11 @@ METHODS: dict[str, Method] = {
     ),
     "minimum_rate": Method(
         "a KL of at least 5 nats by a multiplier (Pelsmaeker and Aziz, 2020)",
-        {"objective.rate_control": "minimum_rate", "objective.rate": 5.0},
+        {"objective.rate_control": "minimum_rate", "objective.minimum_rate.rate": 5.0},
     ),
     "soft_free_bits": Method(
         "a KL of about 5 nats by a weight that moves in steps (Chen et al., 2017)",
-        {"objective.rate_control": "soft_free_bits", "objective.rate": 5.0},
+        {"objective.rate_control": "soft_free_bits", "objective.soft_free_bits.rate": 5.0},
     ),
     "bn": Method(
         "posterior means normalised over the batch (Zhu et al., 2020)",
@@ -156,7 +143,7 @@ METHODS: dict[str, Method] = {
     ),
     "du": Method(
         "posterior means normalised, a fifth of the variances dropped (Shen et al., 2021)",
-        {"model.posterior_map": "diversity", "model.bn_gamma": 0.5},
+        {"model.posterior_map": "diversity", "model.diversity.gamma": 0.5},
     ),
     "skip": Method("z also at the output layer (Dieng et al., 2019)", {"model.skip": True}),
     "bow": Method(
@@ -212,7 +199,7 @@ METHODS: dict[str, Method] = {
     "semi_amortised": Method(
         "each posterior refined by 20 gradient steps, KL weight from 0.1 (Kim et al., 2018)",
         {
-            "model.refine_steps": 20,
+            "model.refine": "semi_amortised",
             "objective.kl_schedule": "linear",
             "objective.kl_start": 0.1,
             "objective.kl_epochs": 10.0,
@@ -240,82 +227,19 @@ METHODS: dict[str, Method] = {
 }
 
 
-def known(names: list[str], methods: dict[str, Method]) -> list[str]:
-    """The names, once each.
-
-    Raises:
-      UserError: one is none of the methods'.
-    """
-    for name in names:
-        if name not in methods:
-            near = difflib.get_close_matches(name, methods, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(f"--methods: {name!r} is unknown: {hint}known are {', '.join(methods)}")
-    return list(dict.fromkeys(names))
-
-
-def method(name: str) -> Method:
-    """A method, or several joined by "+", as "pretrain_free_bits+bn": one with the fields of all.
-
-    Raises:
-      UserError: one is unknown, or two of them set a field to different values.
-    """
-    parts = [METHODS[part] for part in known(name.split("+"), METHODS)]
-    fields: dict[str, Any] = {}
-    for part in parts:
-        for field, value in part.fields.items():
-            if fields.setdefault(field, value) != value:
-                raise UserError(
-                    f"--methods={name}: {field} cannot be both {fields[field]!r} and {value!r}: "
-                    "leave one of the methods out"
-                )
-    return Method("; ".join(part.about for part in parts), fields)
+def plain(base: Any) -> Mapping[str, Any]:
+    """Returns the fields of a VAE without a remedy; a convolutional decoder is one, too."""
+    if base.model.decoder == "cnn":
+        return PLAIN | {"model.decoder": MODEL.fields()["decoder"]}
+    return PLAIN
 
 
 def bounds(name: str) -> tuple[str, str]:
-    """Floor and ceiling with the same decoder as a method."""
-    own = method(name).fields.get("model.decoder")
-    return (f"{FLOOR}_{own}", f"{CEILING}_{own}") if own else (FLOOR, CEILING)
+    """Returns floor and ceiling with the decoder of a method, or of several joined by "+"."""
+    for part in name.split("+"):
+        if decoder := METHODS[part].fields.get("model.decoder"):
+            return f"{FLOOR}_{decoder}", f"{CEILING}_{decoder}"
+    return FLOOR, CEILING
 
 
-BOUNDS = {bound for name in METHODS for bound in bounds(name)}
-
-
-def choose(names: list[str]) -> list[str]:
-    """The methods of a comparison: floors and ceilings first, then the named ones, once each.
-
-    Raises:
-      UserError: one is no `method`.
-    """
-    own = [bound for name in names for bound in bounds(name)]
-    return list(dict.fromkeys([FLOOR, CEILING, *own, *names]))
-
-
-def replaced(base: ConfigDict, given: Collection[str] = ()) -> dict[str, Any]:
-    """The fields of the base that methods do not start from, with the values that they start from.
-
-    Args:
-      base: data, sizes and training budget.
-      given: fields, as "model.word_dropout", that are kept.
-    """
-    plain = dict(PLAIN)
-    if base.model.decoder == METHODS["cnn"].fields["model.decoder"]:  # a remedy, too
-        plain["model.decoder"] = default_config().model.decoder
-    flat = {f"{group}.{k}": v for group, fields in base.items() for k, v in fields.items()}
-    return {k: v for k, v in plain.items() if k not in given and flat[k] != v}
-
-
-def configure(base: ConfigDict, name: str, seed: int, given: Collection[str] = ()) -> ConfigDict:
-    """A method with the base's data, sizes and training budget; all else is a plain VAE's.
-
-    Args:
-      base: its remedies, if any, are left out.
-      name: of a `method`.
-      seed: of the run.
-      given: fields, as "model.word_dropout", whose value in the base is that of every method which
-        does not set them itself.
-    """
-    config = base.copy_and_resolve_references()
-    fields = replaced(base, given) | method(name).fields
-    config.update_from_flattened_dict(fields | {"training.seed": seed})
-    return config
+TEXT_METHODS = Methods(plain, METHODS, bounds, ("vae", "anneal", "cyclical", "aggressive"))

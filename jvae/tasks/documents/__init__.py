@@ -1,0 +1,1 @@
+"""Neural document models on bags of words."""
