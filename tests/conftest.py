@@ -54,6 +54,7 @@ import pytest
 import jvae
 from jvae.types import BOS, EOS, Batch
 
+pytest_plugins = ["tests.compilations"]
 VOCAB, LATENT = 12, 3
 
 

@@ -78,6 +78,7 @@ def prior_of(name: str, encoder: jvae.Encoder, size: int) -> jvae.Prior:
     return PRIORS[name](**options[name])
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoder(name):
     encoder = ENCODERS[name](**SIZES, **OPTIONS[name], latent_size=LATENT)
@@ -114,6 +115,7 @@ def test_encoder(name):
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", DECODERS)
 def test_decoder(name):
     decoder = DECODERS[name](**SIZES, **OPTIONS[name], latent_size=LATENT)
@@ -153,6 +155,7 @@ def test_decoder(name):
 
 
 # Those over sets are in tests/priors/test_sets.py.
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", [name for name in PRIORS if name not in OF_SETS])
 def test_prior(name):
     encoder = ENCODERS["lstm"](**SIZES, **SCALES, latent_size=LATENT)

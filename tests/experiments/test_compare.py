@@ -37,6 +37,7 @@ def compare(config, methods, workdir):
     return comparison.compare(config, methods, [0], workdir, console), shown.getvalue()
 
 
+@pytest.mark.slow
 def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
     # Its first step leaves the finite numbers.
     broken = Method("a method that fails", {"training.learning_rate": 1e30})
@@ -72,6 +73,7 @@ def test_a_comparison_trains_reads_and_reports(train, tmp_path, monkeypatch):
     assert again[3]["results"] == outcomes[3]["results"]
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_stopped_goes_on_within_its_method(train, tmp_path, monkeypatch):
     original, calls = loop.Progress.update, count(1)
 
@@ -266,6 +268,7 @@ def test_cells_give_the_spread_over_seeds():
     assert seconds == {"s": "5", "s to best": "2"}
 
 
+@pytest.mark.slow
 def test_the_command_line_reaches_it(train, tmp_path):
     done = execute(
         [sys.executable, "-m", "jvae.experiments.cli", "compare", f"--train={train}"]

@@ -206,6 +206,7 @@ def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
     assert np.any(kept) and np.any(batch.mask & ~kept) and not np.any(kept[1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_gamma")
 def test_four_devices_give_the_numbers_of_one():
     """Each sentence's sets are drawn by its number, wherever it lies."""
