@@ -4,6 +4,7 @@ Nearly all of the tests' time is compilation. The count is of requests to XLA's 
 the cache on disk answers too: it does not depend on what ran before on this machine.
 """
 
+import ctypes
 import gc
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import jax
 import pytest
 
-# The largest file's count and a third; a file above it shares too little, or is two files.
+# Half as much again as the largest file's count; a file above it shares too little.
 LIMIT = 600
 EVENT = "/jax/core/compile/backend_compile_duration"
 NAME = "compilations"
@@ -61,13 +62,14 @@ def pytest_terminal_summary(terminalreporter):
     if not total:
         return
     terminalreporter.section(f"{total} programs compiled; the limit of a file is {LIMIT}")
-    for file, number in _by_file.most_common(5):
+    shown = None if terminalreporter.verbosity > 0 else 10
+    for file, number in _by_file.most_common(shown):
         above = "  ABOVE THE LIMIT" if number > LIMIT else ""
         terminalreporter.line(f"{number:6d} {file}{above}")
 
 
 def _resident() -> int:
-    """Bytes of this process in memory; 0 where the system has no `/proc`."""
+    """Returns the bytes of this process in memory; 0 where the system has no `/proc`."""
     return int(STATM.read_text().split()[1]) * 4096 if STATM.exists() else 0
 
 
@@ -78,3 +80,4 @@ def programs_do_not_pile_up():
     if _resident() > MEMORY:
         jax.clear_caches()
         gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
