@@ -1,18 +1,45 @@
 """Shared by all tests: four emulated devices, a compilation cache, and a tiny model."""
 
 import os
+import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 # Before JAX starts: parallel code is tested on four emulated CPU devices, and tiny programs are
 # compiled fast rather than well: without the fusion emitters, and in one piece, a tiny run takes
-# half as long (19 CPU seconds for 37). A jaxlib without one of these flags refuses it by its name.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+# half as long (19 CPU seconds for 37).
+FLAGS = (
+    "--xla_force_host_platform_device_count=4",
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
+
+
+def accepted_flags() -> str:
+    """Returns those of `FLAGS` that the installed jaxlib knows; any other would end this process.
+
+    A child process asks: XLA names all that it does not know, and aborts.
+    """
+    asked = subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices()"],
+        env=os.environ | {"XLA_FLAGS": " ".join(FLAGS)},
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode == 0:
+        return " ".join(FLAGS)
+    unknown = re.search(r"Unknown flags? in XLA_FLAGS:(.*)", asked.stderr)
+    if unknown is None:
+        raise RuntimeError(f"JAX does not start with {FLAGS}:\n{asked.stderr}")
+    return " ".join(flag for flag in FLAGS if flag not in unknown[1].split())
+
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "XLA_FLAGS" not in os.environ:  # pytest-xdist's workers inherit what the controller sets
+    os.environ["XLA_FLAGS"] = accepted_flags()
 CACHE = Path(tempfile.gettempdir()) / f"jvae-tests-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
 # All programs are kept: those of a tenth of a second are many, and subprocesses load them again.
@@ -26,6 +53,7 @@ import pytest
 import jvae
 from jvae.batch import BOS, EOS, Batch
 
+pytest_plugins = ["tests.compilations"]
 VOCAB, LATENT = 12, 3
 
 

@@ -1,6 +1,7 @@
 """What every encoder, decoder and prior of the registries must do, and every model of them."""
 
 import itertools
+from collections.abc import Iterable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -58,6 +59,12 @@ def made(registry: Registry, name: str, **shared) -> Any:
     return component.build(options, SimpleNamespace(**vars(SHARED) | shared))
 
 
+def with_smoke(names: Iterable[str], chosen: str) -> list:
+    """Returns the names as parameters; the chosen one is also a smoke test."""
+    marks = {chosen: pytest.mark.smoke}
+    return [pytest.param(name, marks=marks.get(name, ())) for name in names]
+
+
 def latent_size_of(encoder: jvae.Encoder) -> int:
     """L, or 0 of an encoder that has no latent."""
 
@@ -87,7 +94,7 @@ def assert_key_decides(init):
     return first
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", with_smoke(ENCODERS, "lstm"))
 def test_encoder(name):
     encoder = made(ENCODERS, name)
     size = latent_size_of(encoder)
@@ -123,7 +130,7 @@ def test_encoder(name):
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", with_smoke(DECODERS, "lstm"))
 def test_decoder(name):
     decoder = made(DECODERS, name)
     z = LATENTS
@@ -162,7 +169,9 @@ def test_decoder(name):
 
 
 # Those over sets are in tests/priors/test_sets.py.
-@pytest.mark.parametrize("name", [name for name in PRIORS if name not in OF_SETS])
+@pytest.mark.parametrize(
+    "name", with_smoke([name for name in PRIORS if name not in OF_SETS], "standard_normal")
+)
 def test_prior(name):
     encoder = made(ENCODERS, "lstm")
     prior = made(PRIORS, name, encoder=encoder)

@@ -16,22 +16,29 @@ def text(*arguments: str, **options) -> str:
 
 
 # The command line.
+SLOW = pytest.mark.slow  # a process each
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--config.training.sed=3"], ["'sed'", "'seed'"]),
-        (["--config.trainin.seed=3"], ["'trainin'", "'training'"]),
-        (["--trian=x.txt"], ["trian", "train"]),
-        (["--config.training.seed=x"], ["config.training.seed=x", "'x'"]),
-        (["--config=/nowhere/my.py"], ["/nowhere/my.py", "No such file"]),
+        pytest.param(["--config.trainin.seed=3"], ["'trainin'", "'training'"], marks=SLOW),
+        pytest.param(["--trian=x.txt"], ["trian", "train"], marks=SLOW),
+        pytest.param(["--config.training.seed=x"], ["config.training.seed=x", "'x'"], marks=SLOW),
+        pytest.param(["--config=/nowhere/my.py"], ["/nowhere/my.py", "No such file"], marks=SLOW),
         (["--config=FILE"], ["config.py, line 3: invalid syntax"]),
-        (["--config=SAVED", "--train=x.txt"], ["model.latent_size = 0 must be above 0"]),
-        (["--config=BROKEN"], ["config.json is damaged: Expecting", "line 1"]),
-        (["train.txt"], ["'train.txt'", "--"]),
+        pytest.param(
+            ["--config=SAVED", "--train=x.txt"],
+            ["model.latent_size = 0 must be above 0"],
+            marks=SLOW,
+        ),
+        pytest.param(
+            ["--config=BROKEN"], ["config.json is damaged: Expecting", "line 1"], marks=SLOW
+        ),
+        pytest.param(["train.txt"], ["'train.txt'", "--"], marks=SLOW),
         (["--train=/nowhere/my.txt", "--workdir=DIR"], ["/nowhere/my.txt: no such file"]),
-        ([], ["--train=FILE"]),
+        pytest.param([], ["--train=FILE"], marks=SLOW),
     ],
 )
 def test_a_wrong_command_line(arguments, says, tmp_path):
@@ -48,6 +55,7 @@ def test_a_wrong_command_line(arguments, says, tmp_path):
         assert part in message
 
 
+@pytest.mark.slow
 def test_the_limits_of_own_text_are_told(tmp_path):
     module = [sys.executable, "-m", "jvae.experiments.text", "--config.data.max_size=0"]
     done = execute([*module, "--train=/nowhere/my.txt", f"--workdir={tmp_path}"])

@@ -69,6 +69,7 @@ def test_evaluate_finds_the_numbers_of_the_run_again(finished, jvae, tmp_path):
     assert (workdir / "plots" / "latent_map.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_evaluate_options(finished, jvae, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(finished.workdir, workdir)
@@ -222,6 +223,7 @@ def test_mistakes_end_in_one_line(finished, refused, tmp_path, arguments, says):
     assert says in message
 
 
+@pytest.mark.slow
 def test_language_model(finished, jvae, refused, lines, one_device, tmp_path):
     config = tiny_config(finished.train, model__mode="lm", training__aggressive=False)
     results, shown = run_tiny(config, tmp_path / "lm")
@@ -250,6 +252,7 @@ def test_language_model(finished, jvae, refused, lines, one_device, tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
+@pytest.mark.slow
 def test_autoencoder(finished, jvae, lines, one_device, tmp_path):
     config = tiny_config(finished.train, model__mode="ae", training__aggressive=False)
     results, shown = run_tiny(config, tmp_path / "ae")

@@ -173,6 +173,7 @@ def settings() -> dict:
     return found | {"training.epochs": 1}
 
 
+@pytest.mark.slow
 def test_a_pipeline_trains_once_for_the_same_sentences(texts, tmp_path, monkeypatch):
     labels = [len(sentence.split()) > 5 for sentence in texts]
     model = make_pipeline(TextVAE(tmp_path, settings()), LogisticRegression())

@@ -43,6 +43,7 @@ def with_broken():
     return FORM._replace(methods=METHODS._replace(methods={**METHODS.methods, "broken": broken}))
 
 
+@pytest.mark.slow
 def test_a_comparison_trains_reads_and_reports(train, tmp_path):
     config = tiny_config(train, training__epochs=1, training__aggressive=False)
     form = with_broken()
@@ -88,6 +89,7 @@ def training_only(task, config, folder, console, *, source, resources, phases):
     save_results(folder, outcome("")["results"], RESULTS)
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_stopped_goes_on_within_its_method(train, tmp_path, monkeypatch):
     original, calls = loop.Progress.update, count(1)
 
@@ -283,6 +285,7 @@ def test_cells_give_the_spread_over_seeds():
     assert seconds == {"s": "5", "s to best": "2"}
 
 
+@pytest.mark.slow
 def test_the_command_line_reaches_it(train, tmp_path):
     done = execute(
         [sys.executable, "-m", "jvae.commands.cli", "compare", f"--train={train}"]

@@ -111,6 +111,7 @@ def test_unwritable_cache_falls_back(tmp_path):
     assert "cannot be written" in corpus.notes[-1] and str(tmp_path / "file") in corpus.notes[-1]
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:

@@ -41,6 +41,7 @@ print(json.dumps([before.now, predicted, in_use().peak, lines]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_prediction_is_within_a_quarter_of_the_measurement():
     done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys
@@ -21,6 +23,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
+@pytest.mark.slow
 def test_neither_tensorflow_nor_torch_is_imported(train, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(train), str(tmp_path / "run")],

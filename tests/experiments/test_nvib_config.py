@@ -184,7 +184,13 @@ def quick_gamma(monkeypatch):
 
 
 @pytest.mark.usefixtures("quick_gamma")
-@pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(None, id="float32"),
+        pytest.param(jnp.bfloat16, id="bfloat16", marks=pytest.mark.slow),
+    ],
+)
 def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
     """The second sentence is `</s>` alone."""
     model = make_model(config_with(), VOCAB, dtype)
@@ -206,6 +212,7 @@ def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
     assert np.any(kept) and np.any(batch.mask & ~kept) and not np.any(kept[1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_gamma")
 def test_four_devices_give_the_numbers_of_one():
     """Each sentence's sets are drawn by its number, wherever it lies."""

@@ -60,6 +60,7 @@ def products(program: jax.stages.Lowered) -> list[bool]:
     return ["precision = [HIGHEST, HIGHEST]" in line for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vector", "set"])
 def test_what_is_shown_is_computed_in_full_float32(name):
     for program in lowered(small_model(name)):
@@ -73,6 +74,7 @@ def test_training_keeps_the_precision_that_is_jax_s_default():
     assert len(found) > 10 and not any(found)
 
 
+@pytest.mark.slow
 def test_rounding_changes_training_a_little_and_evaluation_not_at_all(train, tmp_path, one_device):
     def config(precision: str):
         options = {"training__epochs": 1, "training__aggressive": False}

@@ -28,6 +28,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 @pytest.mark.parametrize("mode", ["kept", "returned"])
 def test_freed_memory_is_kept(mode):

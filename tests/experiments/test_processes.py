@@ -8,6 +8,7 @@ import subprocess
 
 import jax
 import numpy as np
+import pytest
 
 from jvae.experiments.setup import load_run
 from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
@@ -65,6 +66,7 @@ def assert_close(first, second, **tolerance) -> None:
         assert first == second
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_and_either_resumes_the_other(finished, tmp_path):
     workdir = tmp_path / "run"
     # A signal to one stops both at the same step.

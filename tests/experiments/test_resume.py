@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from jvae.experiments.setup import load_run
 from tests.experiments.conftest import run_tiny, tiny_config, training_only
@@ -32,6 +33,7 @@ def go_on(finished, workdir: Path) -> None:
     assert_same_run(workdir, finished.workdir)
 
 
+@pytest.mark.slow
 def test_kill_9_in_mid_epoch_and_then_in_mid_save(finished, tmp_path):
     arguments = command(finished.train, tmp_path / "run")
     # After the first epoch's line: the second epoch is under way.
@@ -47,6 +49,7 @@ def test_kill_9_in_mid_epoch_and_then_in_mid_save(finished, tmp_path):
     go_on(finished, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_same_command_continues(finished, tmp_path):
     arguments = command(finished.train, tmp_path / "run")
     for epochs, signum in enumerate((signal.SIGTERM, signal.SIGINT), start=1):

@@ -62,6 +62,7 @@ def test_only_the_parameters_are_taken_and_a_new_prior_starts_afresh(finished):
     assert jax.tree.leaves(state.params["prior"]) and said[0].endswith("; prior afresh")
 
 
+@pytest.mark.slow
 def test_a_bag_of_words_head_comes_and_goes(finished, tmp_path):
     train, other = finished.train, load_run(finished.workdir)
     fields = IWAE | {"objective__bound": "elbo", "objective__gradient": "plain"}
@@ -147,6 +148,7 @@ def test_methods_and_first_phases_start_from_nowhere_unless_asked_to(finished):
     assert pretraining_config(config).training.start_from == ""
 
 
+@pytest.mark.slow
 def test_the_split_of_evaluation_is_a_matter_of_each_call(finished, jvae, one_device, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished.workdir, run)

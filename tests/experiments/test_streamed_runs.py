@@ -62,6 +62,7 @@ def assert_same_run(first: Path, second: Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [JOINT, AGGRESSIVE], ids=["joint", "aggressive"])
 def test_streamed_and_resident_are_one_run(settings, train, tmp_path, monkeypatch):
     whole = run(train, tmp_path / "resident", **settings)
@@ -77,6 +78,7 @@ def test_streamed_and_resident_are_one_run(settings, train, tmp_path, monkeypatc
     assert_same_run(run(train, tmp_path / "resumed", **settings, data__stream=True), whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_older_than_the_seconds_in_it_goes_on(train, tmp_path, monkeypatch):
     settings = JOINT | {"training__epochs": 1}
     with monkeypatch.context() as patch, pytest.raises(loop.Interrupted):
@@ -116,12 +118,14 @@ def test_an_evaluation_leaves_the_training_sentences_on_disk(finished, monkeypat
     assert read and max(read) == 16
 
 
+@pytest.mark.slow
 def test_on_several_devices_too(train, tmp_path):
     settings = {"training__epochs": 1, "training__max_batches": 3, "training__num_devices": 2}
     whole = run(train, tmp_path / "resident", **settings)
     assert_same_run(run(train, tmp_path / "streamed", **settings, data__stream=True), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggressive", [False, True])
 def test_an_explosion_names_the_same_sentences(aggressive, train, tmp_path):
     def message(stream: bool) -> str:

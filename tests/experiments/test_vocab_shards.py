@@ -18,6 +18,7 @@ def assert_same_results(results, expected) -> None:
     assert results["best_epoch"] == expected["best_epoch"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_parts_to_the_whole(finished, tmp_path):
     config = tiny_config(finished.train, training__epochs=1, **SPREAD)
     with training_only():
@@ -31,6 +32,7 @@ def test_a_run_goes_on_from_parts_to_the_whole(finished, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_whole_to_parts(finished, tmp_path):
     """It was at its end: evaluation and sentences, with the same parameters."""
     shutil.copytree(finished.workdir, tmp_path / "run")

@@ -70,6 +70,7 @@ def test_the_order_of_the_batch_changes_nothing():
     assert_same(elbo(PARAMS, take(BATCH, rows)), elbo(PARAMS, BATCH), np.asarray(rows))
 
 
+@pytest.mark.smoke
 def test_splitting_and_filling_rows_change_no_sum():
     whole = elbo(PARAMS, BATCH)
     total = 0.0
@@ -97,6 +98,7 @@ def test_the_noise_follows_the_index_and_the_key():
         np.testing.assert_allclose(other.kl["latent"], terms.kl["latent"], rtol=1e-6)
 
 
+@pytest.mark.smoke
 def test_jit_changes_nothing():
     eager = jvae.elbo(MODEL, PARAMS, BATCH, key=KEY, num_samples=2, train=False)
     assert_same(eager, elbo(PARAMS, BATCH, train=False))
@@ -164,6 +166,7 @@ P = jvae.DiagonalGaussian(jnp.zeros((1, 2)), jnp.zeros((1, 2)))
 PAIR = make_batch(2, 4)
 
 
+@pytest.mark.smoke
 def test_the_kl_is_summed_over_dimensions_and_nothing_is_divided():
     terms = jax.jit(lambda: jvae.elbo(fixed_model(Q, P), NOTHING, PAIR, key=KEY))()
     by_dimension = [[0.5, 2.0], [0.0, 0.5 * (3 - np.log(4))]]
@@ -188,6 +191,7 @@ def random_gaussians(rows: int, size: int) -> tuple[jvae.DiagonalGaussian, jvae.
     return jvae.DiagonalGaussian(*map(jnp.asarray, q)), jvae.DiagonalGaussian(*map(jnp.asarray, p))
 
 
+@pytest.mark.smoke
 def test_the_closed_form_is_that_of_numpyro():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,6 +16,7 @@ RECONSTRUCTION = np.asarray([10.0, 20.0, 5.0])
 WEIGHT = jnp.ones(3)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 1.0, 4.0])
 def test_the_weight_multiplies_the_kl_once(weight):
     loss = jvae.negative_elbo(TERMS, {"kl_weight": weight}, WEIGHT)
@@ -23,16 +24,19 @@ def test_the_weight_multiplies_the_kl_once(weight):
     np.testing.assert_array_equal(loss, RECONSTRUCTION + weight * KL)
 
 
+@pytest.mark.smoke
 def test_weight_one_is_minus_the_elbo():
     loss = jvae.negative_elbo(TERMS, {"kl_weight": 1.0}, WEIGHT)
     np.testing.assert_array_equal(loss, -TERMS.elbo)
 
 
+@pytest.mark.smoke
 def test_the_terms_report_weight_one_whatever_the_loss():
     np.testing.assert_array_equal(TERMS.total_kl, KL)
     np.testing.assert_array_equal(TERMS.elbo, -RECONSTRUCTION - KL)
 
 
+@pytest.mark.smoke
 def test_the_gradient_carries_the_weight_once():
     def total(kl):
         terms = jvae.ELBOTerms(jnp.zeros(3), {"latent": kl})
@@ -41,6 +45,7 @@ def test_the_gradient_carries_the_weight_once():
     np.testing.assert_allclose(jax.grad(total)(jnp.ones((3, 2))), np.full((3, 2), 0.3), rtol=1e-6)
 
 
+@pytest.mark.smoke
 def test_each_name_has_a_weight_of_its_own():
     kl = {"gaussian": jnp.array([1.0, 2.0]), "dirichlet": jnp.array([4.0, 8.0])}
     terms = jvae.ELBOTerms(jnp.array([-3.0, -5.0]), kl | {"length": jnp.array([0.5, 0.25])})

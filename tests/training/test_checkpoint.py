@@ -68,6 +68,7 @@ def manager(tmp_path):
     opened.close()
 
 
+@pytest.mark.smoke
 def test_round_trip_is_bit_equal(manager, tmp_path):
     state = make_state(10)
     save(manager, state, META, -5.0)
@@ -183,6 +184,7 @@ manager.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reserve", ["with", "without"])
 def test_a_full_disk_costs_only_the_save_that_met_it(reserve, tmp_path):
     done = subprocess.run(

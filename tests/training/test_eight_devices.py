@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKS = Path(__file__).with_name("eight_devices.py")
 
 
+@pytest.mark.slow
 def test_eight_devices_and_shards_of_the_vocabulary():
     flags = os.environ.get("XLA_FLAGS", "").split()
     kept = [flag for flag in flags if "device_count" not in flag]

@@ -147,6 +147,7 @@ def test_a_joint_step_is_clipped_sgd_on_the_mean_loss():
     assert_close(problem.run(problem.state, range(1)).params, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "num_devices"), [("jit", 2), ("pmap", 2)])
 def test_the_sum_over_microbatches_is_the_unsplit_step(mode, num_devices):
     """Dropout and noise belong to the sentence, so that the numbers are the same."""
@@ -189,7 +190,7 @@ def test_the_inner_update_computes_no_weight_gradient_of_the_decoder():
     assert flops("joint") - flops("encoder") > output_gradient
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_four_devices_give_the_numbers_of_one(mode):
     one = make_problem("jit", 1)
     four = make_problem(mode, 4)

@@ -94,6 +94,7 @@ def test_every_sentence_has_pytorchs_numbers(imported, expected):
     same(-weigh(run.model, run.params, batch, key=key)[0], expected["iw_nll"])
 
 
+@pytest.mark.slow
 def test_the_commands_work_and_evaluate_finds_pytorchs_figures(
     imported, expected, tmp_path, capsys
 ):

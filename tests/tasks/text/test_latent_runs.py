@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 
 import jvae
 from jvae.evaluation.corpus import PosteriorTerms
@@ -18,6 +19,7 @@ from tests.experiments.conftest import run_tiny, tiny_config
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow
 def test_a_batch_normalised_run_keeps_its_rate_and_its_moments(train, tmp_path):
     workdir = tmp_path / "run"
     config = tiny_config(train, model__posterior_map="batch_norm", model__bn_gamma=1.0)

@@ -57,6 +57,7 @@ def collapsed(run, corpus) -> tuple[list[str], dict]:
     return samples, perplexities(run, corpus, samples)
 
 
+@pytest.mark.slow
 def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, corpus, collapsed, monkeypatch):
     samples, found = collapsed
     assert found["reverse_ppl"]["real"] == found["forward_ppl"]["real"]
@@ -66,6 +67,7 @@ def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, corpus, collapse
     assert perplexities(run, corpus, samples) == found
 
 
+@pytest.mark.slow
 def test_samples_are_read_as_evaluation_reads_the_test_text(run, corpus, collapsed):
     folder = run.workdir / judges.FOLDER / "real"
     model = load_run(folder)
@@ -74,6 +76,7 @@ def test_samples_are_read_as_evaluation_reads_the_test_text(run, corpus, collaps
     assert read == pytest.approx(json.loads((folder / RESULTS).read_text())["ppl_iw"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command(run, corpus, capsys):
     results, shown = measure(run.workdir, capsys, "-n", "40", "--max-length", "6")
     assert results["samples"] == 40 == results["compared"] + results["empty"]
