@@ -102,7 +102,7 @@ def test_rows_are_the_plans_batches(on_disk, split, tmp_path):
     plan = epoch_plan(split.widths, widths, BATCH, seed=0, epoch=0)
     expected = list(batches(split, widths, plan))
     source = store(split, tmp_path) if on_disk else split
-    assert 0 < plan.weight.min() + plan.weight.max() < 2  # some row is filled up
+    assert 0 < plan.weight.min() + plan.weight.max() < 2  # some row only pads
     for drawn in ([3], [5, 0, 5], range(len(expected))):
         part = read_part(source, plan, np.array(drawn), len(expected) + 2)
         rows = part.plan
