@@ -53,7 +53,7 @@ import pytest
 import jvae
 from jvae.batch import BOS, EOS, Batch
 
-pytest_plugins = ["tests.compilations"]
+pytest_plugins = ["tests.compilations", "tests.runs_fixture"]
 VOCAB, LATENT = 12, 3
 
 

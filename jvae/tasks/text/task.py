@@ -7,6 +7,7 @@ from jvae.tasks.text import model, objective
 from jvae.tasks.text.config import TEXT_GROUPS
 from jvae.tasks.text.data import TokenizerFile, load
 from jvae.tasks.text.methods import TEXT_METHODS
+from jvae.tasks.text.run import TextRun
 from jvae.tasks.text.show import show
 
 TEXT = Task(
@@ -30,4 +31,5 @@ TEXT = Task(
     split_axes={"embedding": 0, "output_kernel": 1},
     same=model.SAME,
     methods=TEXT_METHODS,
+    interface=TextRun,
 )
