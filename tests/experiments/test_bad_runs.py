@@ -10,16 +10,25 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run, make_tokenizer
 
 from jvae.data.batching import epoch_plan
 from jvae.errors import UserError
 from jvae.experiments import command as command_line
 from jvae.experiments import job
-from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run, make_tokenizer
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
-from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
-from tests.experiments.setting import command, execute, lines, the_line, write_sentences
+from tests.tiny import (
+    command,
+    execute,
+    lines,
+    refused,
+    run_tiny,
+    the_line,
+    tiny_config,
+    training_only,
+    write_sentences,
+)
 
 # Resuming.
 

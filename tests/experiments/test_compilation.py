@@ -4,10 +4,10 @@ import io
 from collections import Counter
 
 import jax.monitoring
+from jvae.experiments.runner import run
 from rich.console import Console
 
-from jvae.experiments.runner import run
-from tests.experiments.conftest import tiny_config
+from tests.tiny import tiny_config
 
 
 def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from tests.experiments.conftest import run_tiny, tiny_config
+from tests.tiny import run_tiny, tiny_config
 from jvae.experiments.cli import main
 
 config = tiny_config(

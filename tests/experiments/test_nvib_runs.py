@@ -9,12 +9,6 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
-
-import jvae
-from jvae.errors import UserError
-from jvae.evaluation.corpus import prior_samples
-from jvae.experiments import nvib, nvib_comparison, quality, subcommands, use
 from jvae.experiments.building import make_model
 from jvae.experiments.cli import main
 from jvae.experiments.report import table_rows
@@ -28,8 +22,13 @@ from jvae.experiments.setup import (
 )
 from jvae.experiments.use import Decoding, arithmetic, decode, reconstruct, ways
 from jvae.sets import VectorSet
-from tests.experiments.conftest import run_tiny
-from tests.experiments.setting import numbers
+from rich.console import Console
+
+import jvae
+from jvae.errors import UserError
+from jvae.evaluation.corpus import prior_samples
+from jvae.experiments import nvib, nvib_comparison, quality, subcommands, use
+from tests.tiny import numbers, run_tiny
 
 EPOCHS = 2
 

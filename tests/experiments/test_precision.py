@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import jvae
-from jvae.evaluation.posterior_grid import model_posterior_mean
 from jvae.evaluation.programs import make_programs
-from jvae.experiments import chitchat, impute, nvib, use
 from jvae.experiments.building import make_model
 from jvae.experiments.cli import main
 from jvae.vae import VAE
+
+import jvae
+from jvae.evaluation.posterior_grid import model_posterior_mean
+from jvae.experiments import chitchat, impute, nvib, use
 from tests.conftest import VOCAB, make_batch
-from tests.experiments.conftest import run_tiny, tiny_config, training_only
+from tests.tiny import run_tiny, tiny_config, training_only
 from tests.training.setting import make_problem
 from tests.training.test_memory import problem_arguments
 

@@ -9,12 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
-from rich.console import Console
-
-from jvae.errors import UserError
-from jvae.experiments import compare as comparison
-from jvae.experiments import pretraining, runner
 from jvae.experiments.building import last_kl_weight, make_model
 from jvae.experiments.checks import check
 from jvae.experiments.compare_report import COLUMNS
@@ -22,10 +16,16 @@ from jvae.experiments.memory import FittedEvaluation
 from jvae.experiments.methods import METHODS, configure
 from jvae.experiments.pretraining import FOLDER, cost, pretraining_config, pretraining_key
 from jvae.experiments.setup import initial_state, load_run
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from jvae.errors import UserError
+from jvae.experiments import compare as comparison
+from jvae.experiments import pretraining, runner
 from jvae.training import checkpoint
 from jvae.training.logs import read_metrics
 from jvae.training.loop import Interrupted
-from tests.experiments.conftest import tiny_config
+from tests.tiny import tiny_config
 
 
 def two_phases(train: Path, **overrides) -> ConfigDict:

@@ -9,10 +9,18 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-
 from jvae.experiments.setup import load_run
-from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
-from tests.experiments.setting import command, lines, numbers, stop_when
+
+from tests.tiny import (
+    command,
+    lines,
+    numbers,
+    refused,
+    run_tiny,
+    stop_when,
+    tiny_config,
+    training_only,
+)
 
 
 def free_port() -> int:

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import jvae
 from jvae.evaluation.programs import make_programs
 from jvae.experiments.building import make_model, make_schedules
 from jvae.experiments.checks import check
@@ -14,10 +12,12 @@ from jvae.experiments.job import make_job
 from jvae.experiments.methods import METHODS, configure
 from jvae.experiments.objective import make_loss, make_terms, make_trained_model
 from jvae.experiments.setup import encode_corpus, initial_state, load_data_corpus, make_tokenizer
+
+import jvae
 from jvae.training.loop import at_row
 from jvae.training.parallel import MODES
 from tests.conftest import VOCAB, make_batch
-from tests.experiments.conftest import tiny_config
+from tests.tiny import tiny_config
 
 
 def job_of(config, parallel):

@@ -7,10 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-
 from jvae.experiments.setup import load_run
-from tests.experiments.conftest import run_tiny, tiny_config, training_only
-from tests.experiments.setting import command, lines, numbers, stop_when
+
+from tests.tiny import command, lines, numbers, run_tiny, stop_when, tiny_config, training_only
 
 
 def assert_same_run(workdir: Path, untouched: Path) -> None:

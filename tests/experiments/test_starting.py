@@ -6,9 +6,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-
-from jvae.errors import UserError
-from jvae.experiments import compare, runner
 from jvae.experiments.building import make_model
 from jvae.experiments.checks import check
 from jvae.experiments.methods import configure, replaced
@@ -21,8 +18,11 @@ from jvae.experiments.setup import (
     make_tokenizer,
 )
 from jvae.experiments.starting import load_start, start_from
+
+from jvae.errors import UserError
+from jvae.experiments import compare, runner
 from jvae.training.logs import read_metrics
-from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
+from tests.tiny import refused, run_tiny, tiny_config, training_only
 
 IWAE = {
     "objective__bound": "iwae",

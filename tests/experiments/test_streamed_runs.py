@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from jvae.evaluation.programs import SplitBatches, make_programs
+from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
 
 from jvae.data.store import StoredTokens
 from jvae.evaluation.evaluate import EvaluationSettings, evaluate
-from jvae.evaluation.programs import SplitBatches, make_programs
-from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
 from jvae.training import loop
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
-from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
+from tests.tiny import refused, run_tiny, tiny_config, training_only
 
 JOINT = {"training__aggressive": False, "data__max_buckets": 2}
 # The aggressive phase ends after the first of two epochs.

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.experiments.setting import command, execute, numbers
+from tests.tiny import command, execute, numbers
 
 
 @pytest.mark.smoke

@@ -5,9 +5,9 @@ import shutil
 import jax
 import numpy as np
 import pytest
-
 from jvae.experiments.setup import load_run
-from tests.experiments.conftest import refused, run_tiny, tiny_config, training_only
+
+from tests.tiny import refused, run_tiny, tiny_config, training_only
 
 SPREAD = {"training__num_devices": 4, "training__vocab_shards": 2}
 
