@@ -27,7 +27,7 @@ def evaluate(metrics: Sequence[Metric], evidence: Evidence) -> dict[str, Any]:
     evidence.check_finite("KL", evidence.terms.kl)
     results: dict[str, Any] = {
         "examples": evidence.num_examples,
-        "symbols": evidence.num_symbols,
+        "symbols": int(evidence.symbols.sum()),
     }
     for metric in metrics:
         if evidence.offers.meets(metric.needs):
@@ -59,8 +59,8 @@ def table_rows(
     """Makes (name, number, remark) for each number that the model defines."""
     rows = []
     for row in (row for metric in metrics for row in metric.rows):
-        if row.key in results and (text := row.text(results)):
-            label = row.label if isinstance(row.label, str) else row.label(results)
+        if row.key in results and (text := row.text(results, nouns)):
+            label = row.label if isinstance(row.label, str) else row.label(results, nouns)
             note = nouns.put(row.note) if isinstance(row.note, str) else row.note(results, nouns)
             rows.append((label, text, note))
     return rows

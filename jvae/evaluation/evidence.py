@@ -56,9 +56,9 @@ class Evidence:
         return len(self.split.split)
 
     @cached_property
-    def num_symbols(self) -> int:
-        """All predicted symbols, by which perplexity divides."""
-        return int(self.split.split.symbols.sum())
+    def symbols(self) -> np.ndarray:
+        """`[N]`, predicted symbols of each example, by which perplexity divides."""
+        return self.split.split.symbols
 
     @cached_property
     def noise(self) -> Key:

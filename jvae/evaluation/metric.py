@@ -34,22 +34,24 @@ class Nouns(NamedTuple):
         return text.format(**self._asdict())
 
 
+Text = Callable[[Results, Nouns], str]
+
+
 class Row(NamedTuple):
     """A row of the terminal table.
 
-    Texts may contain "{row}", "{symbol}" and "{floor}", see `Nouns`.
-
     Attributes:
       key: of the results, without which there is no row.
-      label: the first column, or results -> it.
-      text: results -> the number in words; "" for no row.
-      note: the last column, or `(results, nouns) -> it`.
+      label: `(results, nouns) -> first column`, or the text itself.
+      text: `(results, nouns) -> the number in words`; "" for no row.
+      note: `(results, nouns) -> last column`, or the text itself, which may contain "{row}",
+        "{symbol}" and "{floor}", see `Nouns`.
     """
 
     key: str
-    label: Callable[[Results], str] | str
-    text: Callable[[Results], str]
-    note: Callable[[Results, Nouns], str] | str
+    label: Text | str
+    text: Text
+    note: Text | str
 
 
 class Column(NamedTuple):
@@ -124,14 +126,14 @@ def entry(*path: str) -> Callable[[Results], Any]:
     return value
 
 
-def fixed(key: str, digits: int = 2) -> Callable[[Results], str]:
+def fixed(key: str, digits: int = 2) -> Text:
     """Makes the text of a number with so many digits after the point."""
-    return lambda results: f"{results[key]:.{digits}f}"
+    return lambda results, nouns: f"{results[key]:.{digits}f}"
 
 
-def with_error(key: str) -> Callable[[Results], str]:
+def with_error(key: str) -> Text:
     """Makes the text of a number and its standard error, which is at `key` + "_se"."""
-    return lambda results: plus_minus(results[key], results.get(f"{key}_se"))
+    return lambda results, nouns: plus_minus(results[key], results.get(f"{key}_se"))
 
 
 def plus_minus(value: float, error: float | None, digits: int = 2) -> str:

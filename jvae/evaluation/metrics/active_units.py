@@ -33,7 +33,7 @@ ACTIVE_UNITS = Metric(
         Row(
             "au",
             "AU",
-            lambda results: f"{results['au']} of {results['latent_size']}",
+            lambda results, nouns: f"{results['au']} of {results['latent_size']}",
             "units whose mean varies by > 0.01",
         ),
     ),

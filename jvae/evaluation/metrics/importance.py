@@ -49,12 +49,16 @@ def _of_some(results: Results) -> bool:
     return bool(results.get("iw_examples", 0) != results["examples"])
 
 
+def _label(results: Results, nouns: Nouns) -> str:
+    return f"IW-NLL({results.get('iw_samples', 0)})"
+
+
 def _note(results: Results, nouns: Nouns) -> str:
     some = f", first {results.get('iw_examples', 0)} {nouns.row}s" if _of_some(results) else ""
     return f"nats per {nouns.row}{some}"
 
 
-def _elbo_of_these(results: Results) -> str:
+def _elbo_of_these(results: Results, nouns: Nouns) -> str:
     # IW-NLL is to be compared with this: the ELBO of the table is of all examples.
     curve = results["k_curve"]
     if _of_some(results) and curve["k"] and curve["k"][0] == 1 < results.get("iw_samples", 0):
@@ -62,7 +66,7 @@ def _elbo_of_these(results: Results) -> str:
     return ""
 
 
-def _remaining(results: Results) -> str:
+def _remaining(results: Results, nouns: Nouns) -> str:
     return plus_minus(-results["iw_remaining"]["nll"], results["iw_remaining"]["error"])
 
 
@@ -75,7 +79,7 @@ IMPORTANCE = Metric(
     needs=frozenset({"density"}),
     compute=compute,
     rows=(
-        Row("iw_nll", lambda r: f"IW-NLL({r.get('iw_samples', 0)})", with_error("iw_nll"), _note),
+        Row("iw_nll", _label, with_error("iw_nll"), _note),
         Row("k_curve", "  -ELBO of these", _elbo_of_these, "K = 1, the same {row}s"),
         Row("iw_remaining", "  the rest", _remaining, _remaining_note),
         Row("ppl_iw", "PPL (IW)", perplexity_text("ppl_iw"), per_symbol),

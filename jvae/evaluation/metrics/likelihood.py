@@ -1,6 +1,6 @@
 """Reconstruction, KL and ELBO from one sample of each posterior."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jvae.evaluation.corpus import PosteriorTerms
@@ -13,6 +13,7 @@ from jvae.evaluation.metric import (
     Nouns,
     Results,
     Row,
+    Text,
     entry,
     fixed,
     with_error,
@@ -34,7 +35,7 @@ def compute(evidence: Evidence) -> dict[str, Any]:
         "kl_analytic": offers.closed_form_kl,
         "elbo": float(elbo.mean()),
         "elbo_se": standard_error(elbo),
-        "ppl_elbo": perplexity(float(-elbo.sum()), evidence.num_symbols),
+        "ppl_elbo": perplexity(float(-elbo.sum()), int(evidence.symbols.sum())),
         **_kl_per_dim(terms),
     }
 
@@ -67,9 +68,14 @@ def _kl_per_dim(terms: PosteriorTerms) -> dict[str, list[float]]:
     return {"kl_per_dim": terms.kl.mean(axis=0, dtype="float64").tolist()}
 
 
-def perplexity_text(key: str) -> Callable[[Results], str]:
+def perplexity_text(key: str) -> Text:
     """Makes the text of a perplexity; those of sets are far from any likelihood."""
-    return lambda results: f"{results[key]:.2f}" if results[key] < 1e6 else f"{results[key]:.1e}"
+
+    def text(results: Results, nouns: Nouns) -> str:
+        value = results[key]
+        return f"{value:.2f}" if value < 1e6 else f"{value:.1e}"
+
+    return text
 
 
 def per_symbol(results: Results, nouns: Nouns) -> str:
@@ -78,9 +84,9 @@ def per_symbol(results: Results, nouns: Nouns) -> str:
     return f"per predicted {nouns.symbol}{counted}"
 
 
-def _of_latent(text: Callable[[Results], str]) -> Callable[[Results], str]:
+def _of_latent(text: Text) -> Text:
     """Leaves out a row where there is no latent, whose KL is always 0."""
-    return lambda results: text(results) if "shuffled_rec" in results else ""
+    return lambda results, nouns: text(results, nouns) if "shuffled_rec" in results else ""
 
 
 def _kl_note(results: Results, nouns: Nouns) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from jvae.evaluation.diagnostics import mmd_squared
 from jvae.evaluation.evidence import Evidence
-from jvae.evaluation.metric import Column, Key, Metric, Results, Row, entry
+from jvae.evaluation.metric import Column, Key, Metric, Nouns, Results, Row, entry
 
 
 def compute(evidence: Evidence) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def compute(evidence: Evidence) -> dict[str, Any]:
     return {"mmd": mmd_squared(evidence.terms.z, evidence.all_prior_z())._asdict()}
 
 
-def _text(results: Results) -> str:
+def _text(results: Results, nouns: Nouns) -> str:
     return f"{results['mmd']['value']:.4f} ± {results['mmd']['standard_error']:.4f}"
 
 

@@ -1,13 +1,13 @@
 """Mutual information of example and latent, by two estimators that must not be compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jvae.evaluation.diagnostics import MutualInformation, mi_batch
 from jvae.evaluation.evidence import Evidence
-from jvae.evaluation.metric import Column, Key, Metric, Nouns, Results, Row, entry, plus_minus
+from jvae.evaluation.metric import Column, Key, Metric, Row, Text, entry, plus_minus
 
 
 def compute(evidence: Evidence) -> dict[str, Any]:
@@ -39,11 +39,11 @@ def _per_batch(evidence: Evidence) -> MutualInformation:
     return mi_batch(terms.z, terms.mean, terms.log_var, batch_size=size)
 
 
-def _text(key: str) -> Callable[[Results], str]:
-    return lambda results: plus_minus(results[key]["value"], results[key]["standard_error"])
+def _text(key: str) -> Text:
+    return lambda results, nouns: plus_minus(results[key]["value"], results[key]["standard_error"])
 
 
-def _ceiling(key: str) -> Callable[[Results, Nouns], str]:
+def _ceiling(key: str) -> Text:
     return lambda results, nouns: f"nats, at most {results[key]['ceiling']:.2f}"
 
 

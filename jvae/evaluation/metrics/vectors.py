@@ -11,7 +11,7 @@ def compute(evidence: Evidence) -> dict[str, Any]:
     """Computes the means of all metrics that the encoder or its sets report."""
     results = evidence.terms.mean_metrics
     if "vectors" in results:
-        share = results["vectors"] * evidence.num_examples / evidence.num_symbols
+        share = results["vectors"] * evidence.num_examples / int(evidence.symbols.sum())
         results |= {"vectors_share": share}
     return results
 
@@ -31,7 +31,7 @@ def _share(results: Results, nouns: Nouns) -> str:
     return f"kept of each {nouns.row}, {share:.0%} of its {nouns.symbol}s"
 
 
-def _layers(results: Results) -> str:
+def _layers(results: Results, nouns: Nouns) -> str:
     return ", ".join(f"{results[name]:.2f}" for name in results if name.startswith("vectors_layer"))
 
 
