@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import jvae
+from jvae.batch import Batch
+from jvae.distributions.sets import VectorSet, widened
 from jvae.evaluation.corpus import collect, prior_samples
 from jvae.generation import aligned, union
 from jvae.objectives import ELBOTerms, negative_elbo_by_name
 from jvae.posteriors.nvib import NVIB
 from jvae.posteriors.tokens import TokenDelta, TokenGaussian
 from jvae.priors import dirichlet_process
-from jvae.distributions.sets import VectorSet, widened
-from jvae.batch import Batch
 
 
 def make_set(rows: int, size: int, *, seed: int, mixture: bool = False) -> VectorSet:
@@ -51,7 +51,7 @@ def test_vectors_kept_are_those_of_the_sentence_and_not_the_priors():
 
 
 def test_prior_samples_follow_from_the_sentences_numbers():
-    model = jvae.VAE(None, None, dirichlet_process(latent_size=2, max_count=3), 2)
+    model = jvae.VAE(None, None, dirichlet_process(latent_size=2, max_count=3))
     params = {"prior": {"logits": jnp.zeros(4)}}
     draw = jax.jit(lambda index: prior_samples(model, params, index, key=jax.random.key(0)))
     whole, some = draw(np.arange(9)), draw(np.array([7, 2]))
@@ -67,8 +67,8 @@ def test_a_split_collects_sets_of_batches_of_different_widths():
     batches = [
         Batch(None, None, index, weight) for index, weight in zip(numbers, weights, strict=True)
     ]
-    found = iter([first, second])
-    result = collect(lambda batch: {"z": next(found)}, batches, 5)["z"]
+    results = iter([first, second])
+    result = collect(lambda batch: {"z": next(results)}, batches, 5)["z"]
     assert result.vectors.shape == (5, 4, 2)
     np.testing.assert_array_equal(result.vectors[[4, 0]], first.vectors)
     np.testing.assert_array_equal(result.vectors[[2, 1], :3], second.vectors[:2])
