@@ -17,7 +17,8 @@ ask for them:
 - `has_density`, False: a point mass;
 - `is_empty`, True: there is no latent;
 - `factorised_gaussian`, True: `mean` and `log_var` `[B, L]` say all, as estimators of mutual
-  information ask.
+  information ask;
+- `capabilities`: a set of names that metrics of this family ask for.
 """
 
 from typing import Any, Protocol

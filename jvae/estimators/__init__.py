@@ -1,6 +1,6 @@
 """Gradient estimators by name. A new one is one file and one line here."""
 
-from jvae.capabilities import ELBO_BOUND, FEW_VALUES
+from jvae.capabilities import DISCRETE_GRADIENT, ELBO_BOUND, FEW_VALUES
 from jvae.components import Component, Registry
 from jvae.estimators.base import Estimate as Estimate
 from jvae.estimators.base import Estimator as Estimator
@@ -15,6 +15,7 @@ ESTIMATORS: Registry = {
     ),
     "enumeration": Component(
         build=lambda options, shared: enumeration,
+        gives=frozenset({DISCRETE_GRADIENT}),
         needs={
             FEW_VALUES: "it sums over all of them",
             ELBO_BOUND: "it is no mean of importance samples",

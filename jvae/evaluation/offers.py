@@ -17,6 +17,8 @@ class Offers(NamedTuple):
       vector_set: the latent is a set of vectors for each example.
       diagonal: the posterior is a diagonal Gaussian, a point mass among them.
       closed_form_kl: the KL is in closed form; else it is estimated from one sample an example.
+      more: capabilities of the posterior's own (its property `capabilities`), which a metric of its
+        family may ask for.
     """
 
     latent: bool = True
@@ -25,10 +27,11 @@ class Offers(NamedTuple):
     vector_set: bool = False
     diagonal: bool = True
     closed_form_kl: bool = True
+    more: frozenset[str] = frozenset()
 
     def meets(self, needs: frozenset[str]) -> bool:
         """Tells whether all these capabilities are there."""
-        return all(getattr(self, name) for name in needs)
+        return all(name in self.more or getattr(self, name, False) for name in needs)
 
 
 # Of `Offers`, as the reference of metrics names them.
@@ -59,4 +62,5 @@ def offers_of(q: Any, p: Any, z: Any) -> Offers:
         vector_set=isinstance(z, VectorSet),
         diagonal=is_factorised_gaussian(q),
         closed_form_kl=closed_form_kl(q, p) is not None,
+        more=frozenset(getattr(q, "capabilities", ())),
     )

@@ -17,12 +17,12 @@ def _mean_rate(nll: Any, symbols: Any) -> float:
 
 
 def _compute(evidence: Any) -> dict[str, Any]:
-    terms = evidence.terms
+    terms, symbols = evidence.terms, evidence.split.split.symbols
     nll = terms.rec + terms.kl.sum(axis=1, dtype=np.float64)
     weighed = iw_nll(evidence.log_weights)
     return {
-        "ppl_document_elbo": _mean_rate(nll, evidence.symbols),
-        "ppl_document_iw": _mean_rate(weighed, evidence.symbols[: len(weighed)]),
+        "ppl_document_elbo": _mean_rate(nll, symbols),
+        "ppl_document_iw": _mean_rate(weighed, symbols[: len(weighed)]),
     }
 
 
