@@ -165,7 +165,7 @@ def _page(
 <style>{STYLE}</style>
 <h1>Methods compared</h1>{words}
 <table><tr>{heads}</tr>{"".join(map(_row, body))}</table>
-<p>Nats per {form.nouns.row}. {html.escape(notes)}</p>
+<p>Nats per {form.nouns.row}. {html.escape(notes, quote=False)}</p>
 {columns}{methods}{images}
 {_examples(groups)}</html>
 """

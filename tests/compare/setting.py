@@ -1,31 +1,16 @@
 """Made-up outcomes, the report of text, and runs that are not trained."""
 
-import ast
 from functools import partial
 
 from jvae.compare import report
 from jvae.compare.advice import recommendation
 from jvae.compare.columns import rows
-from jvae.experiments import text
 from jvae.runs.directory import RESULTS, save_results
-from jvae.tasks import get_task
-from tests.experiments.setting import SIZES
+from tests.tiny import TEXT
 
-TEXT = get_task("text")
 FORM = report.form_of(TEXT, TEXT.methods)
 advise = partial(recommendation, methods=TEXT.methods, nouns=TEXT.nouns)
 table = partial(rows, columns=FORM.columns)
-
-
-def tiny_config(train, **overrides):
-    """A base of the smallest sizes; a double underscore is a dot."""
-    config = text.get_config()
-    sizes = dict(size.removeprefix("--config.").split("=") for size in SIZES)
-    config.update_from_flattened_dict({k: ast.literal_eval(v) for k, v in sizes.items()})
-    config.data.train = str(train)
-    config.training.epochs = 2
-    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
-    return config
 
 
 def outcome(method, seed=0, *, label="used", **results):

@@ -16,7 +16,8 @@ from jvae.compare.run import PHASES, compare, train_or_read
 from jvae.errors import UserError
 from jvae.evaluation.evaluate import table_rows
 from jvae.runs.directory import RESULTS, save_config, save_results
-from tests.compare.setting import FORM, TEXT, advise, failed, outcome, table, tiny_config, untrained
+from tests.compare.setting import FORM, advise, failed, outcome, table, untrained
+from tests.tiny import TEXT, tiny_config
 
 
 def one_sentence(method, folder, **numbers):

@@ -20,7 +20,8 @@ from jvae.errors import UserError
 from jvae.experiments import nvib
 from jvae.tasks.text import quality
 from jvae.tasks.text.nvib_methods import METHODS, NVIB
-from tests.compare.setting import TEXT, untrained
+from tests.compare.setting import untrained
+from tests.tiny import TEXT
 
 FORM = nvib_report.nvib_form(TEXT)
 

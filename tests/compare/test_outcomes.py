@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jvae.compare.outcomes import paired, with_differences
-from tests.compare.setting import TEXT, outcome
+from tests.compare.setting import outcome
+from tests.tiny import TEXT
 
 RNG = np.random.default_rng(0)
 HARD = RNG.normal(30, 10, 200)  # what a sentence costs any model

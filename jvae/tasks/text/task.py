@@ -12,7 +12,7 @@ from jvae.tasks.text.show import show
 
 TEXT = Task(
     name="text",
-    nouns=Nouns("sentence", "token", "</s> counted"),
+    nouns=Nouns("sentence", "token", "</s> counted", floor="language model"),
     groups=TEXT_GROUPS,
     load=load,
     resources=TokenizerFile(),
