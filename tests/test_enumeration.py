@@ -34,14 +34,8 @@ def every_string() -> tuple[Batch, np.ndarray]:
         rows.append([BOS, *string])
         lengths.append(LONGEST)
         ended.append(False)
-    count = len(rows)
-    batch = Batch(
-        jnp.asarray(rows, jnp.int32),
-        jnp.asarray(lengths, jnp.int32),
-        jnp.arange(count, dtype=jnp.int32),
-        jnp.ones(count),
-    )
-    return batch, np.asarray(ended)
+    # <pad> is a word here, so that the lengths must be given.
+    return jvae.text_batch(rows, lengths), np.asarray(ended)
 
 
 STRINGS, ENDED = every_string()
@@ -63,7 +57,7 @@ def log_probs(params):
         def for_lengths(lengths):
             def for_z(z):
                 rows = jnp.broadcast_to(z, (len(ENDED), LATENT))
-                batch = STRINGS.replace(lengths=lengths)
+                batch = STRINGS.replace(x=jvae.Tokens(STRINGS.x.ids, lengths))
                 return MODEL.decoder.log_prob(
                     params["decoder"], rows, batch, key=jax.random.key(0), train=train
                 )

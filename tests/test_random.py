@@ -9,9 +9,10 @@ import pytest
 from jax.errors import KeyReuseError
 
 import jvae
+from jvae.objectives import bound_objective
 from jvae.random import Stream, example_keys, sample_keys, stream
-from jvae.remedies import NOISES, with_bag_of_words, with_denoising
-from tests.conftest import VOCAB, make_batch, make_model
+from jvae.remedies import NOISES, with_adversary, with_bag_of_words, with_denoising, with_mmd
+from tests.conftest import LATENT, VOCAB, make_batch, make_model
 
 KEY = jax.random.key(5)
 
@@ -38,13 +39,20 @@ def test_numbers_are_never_changed():
         "PRIOR": 12,
         "GENERATION": 13,
         "DENOISING": 14,
+        "AGGREGATE": 15,
+        "VARIANCE_DROPOUT": 16,
         "REFINEMENT": 18,
         "NVIB_LAYER": 19,
+        "ADVERSARY": 20,
+        "CONDITIONER": 22,
+        "ESTIMATOR": 23,
+        "OBJECTIVE": 24,
     }
     assert (
         numbers.items() <= {name: int(value) for name, value in Stream.__members__.items()}.items()
     )
     assert len(set(Stream)) == len(Stream.__members__)  # no aliases
+    assert not {17, 21} & set(Stream)  # of runs of the past
 
 
 def test_streams_and_steps_differ_from_each_other():
@@ -98,11 +106,16 @@ def test_neighbours_are_independent():
 def test_no_key_is_used_twice():
     """JAX's own checker, which reads the traced program."""
     model, batch = make_model(word_dropout=0.3), make_batch(2, 4)
-    model = model._replace(
-        encoder=with_denoising(model.encoder, NOISES["swap"]),
-        decoder=with_bag_of_words(model.decoder, vocab_size=VOCAB),
-    )
+    model = model._replace(encoder=with_denoising(model.encoder, NOISES["swap"]))
     params = jax.eval_shape(lambda key: jvae.init(model, batch, key=key), KEY)
+    objective = with_bag_of_words(
+        bound_objective(model, jvae.negative_elbo),
+        weight=1.0,
+        vocab_size=VOCAB,
+        latent_size=LATENT,
+    )
+    objective = with_mmd(with_adversary(objective, model, LATENT), model, 1.0)
+    groups = jax.eval_shape(objective.init, KEY, params)
     with jax.debug_key_reuse(True):
         with pytest.raises(KeyReuseError):
             jax.jit(lambda key: jax.random.normal(key) + jax.random.uniform(key)).trace(KEY)
@@ -111,4 +124,8 @@ def test_no_key_is_used_twice():
         jax.jit(partial(jvae.elbo, model, num_samples=1, train=True)).trace(params, batch, key=KEY)
         jax.jit(partial(jvae.iw_log_likelihood, model, num_samples=3, chunk_size=2)).trace(
             params, batch, key=KEY
+        )
+        jax.jit(objective.init).trace(KEY, params)
+        jax.jit(partial(objective.apply, scheduled={"kl_weight": 1.0})).trace(
+            params | groups.params, groups.carried, batch, key=KEY
         )
