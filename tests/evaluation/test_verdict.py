@@ -1,20 +1,20 @@
 import pytest
 
-from jvae.evaluation.verdict import Figures, verdict
+from jvae.evaluation.verdict import Measures, verdict
 
-USED = Figures(
+USED = Measures(
     kl=6.54,
     mi=5.31,
     active_units=32,
     latent_size=32,
-    sentences=3761,
+    examples=3761,
     shuffled_gap=9.1,
     shuffled_gap_error=0.2,
 )
 
 
 def test_a_used_latent_in_one_line():
-    result = verdict(USED)
+    result = verdict(USED, "sentence")
     assert result.label == "used" and result.hint == ""
     assert str(result) == (
         "used: KL 6.5 nats, MI 5.3 nats, 32 of 32 units active, "
@@ -42,7 +42,7 @@ def test_a_used_latent_in_one_line():
     ],
 )
 def test_collapsed(change, first):
-    result = verdict(USED._replace(**change))
+    result = verdict(USED._replace(**change), "sentence")
     assert result.label == "collapsed"
     assert result.reasons[0] == first
     assert len(result.reasons) == 4
@@ -62,15 +62,15 @@ def test_collapsed(change, first):
     ],
 )
 def test_partly_used(change, first):
-    result = verdict(USED._replace(**change))
+    result = verdict(USED._replace(**change), "sentence")
     assert result.label == "partly used"
     assert result.reasons[0] == first
     assert result.hint
 
 
 def test_a_small_set_limits_what_information_can_be_shown():
-    # log 20 = 3.0 nats: 2 of them are most of what 20 sentences can show.
-    assert verdict(USED._replace(mi=2.0, sentences=20)).label == "used"
+    # log 20 = 3.0 nats: 2 of them are most of what 20 examples can show.
+    assert verdict(USED._replace(mi=2.0, examples=20)).label == "used"
 
 
 def test_one_dimension_can_be_enough():
@@ -91,10 +91,10 @@ def test_one_dimension_can_be_enough():
     ],
 )
 def test_published_models_get_the_word_their_papers_use(kl, mi, units, label):
-    figures = Figures(kl, mi, units, 32, 10_000, shuffled_gap=mi, shuffled_gap_error=0.02)
-    assert verdict(figures).label == label
+    measures = Measures(kl, mi, units, 32, 10_000, shuffled_gap=mi, shuffled_gap_error=0.02)
+    assert verdict(measures).label == label
 
 
-def test_figures_of_a_diverged_model_are_refused():
+def test_measures_of_a_diverged_model_are_refused():
     with pytest.raises(ValueError, match="not finite"):
         verdict(USED._replace(kl=float("nan")))
