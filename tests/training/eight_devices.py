@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from jvae.batch import Tokens
 from jvae.data.split import Split
 from jvae.evaluation.corpus import collect
-from jvae.evaluation.programs import SplitBatches, make_programs
+from jvae.evaluation.functions import SplitBatches, make_functions
 from jvae.objectives.elbo import latent_keys
 from jvae.training import checkpoint
 from jvae.training.memory import program_memory
@@ -149,15 +149,15 @@ def weights(num_devices: int, model_shards: int) -> np.ndarray:
     """The importance weights of all sentences, three at a time or as many as there are devices."""
     tokens, lengths = make_sentences(NUM, WIDTH, vocab_size=VOCAB)
     it = problem(num_devices, model_shards)
-    programs = make_programs(it.model, it.parallel.compile_evaluation, it.parallel.shard)
+    functions = make_functions(it.model, it.parallel.compile_evaluation, it.parallel.shard)
     split = Split(Tokens(tokens, lengths), lengths)
     split = SplitBatches(split, (WIDTH,), 3, it.parallel.row_shards)
     assert all(np.all(batch.weight == 1) for batch in list(split)[:-1])  # no padding rows
-    weigh = programs.importance(6, 3)
+    weigh = functions.importance(6, 3)
     key = it.parallel.replicate(KEY)
 
     def terms(batch):
-        return weigh(it.state.params, programs.place(batch), np.int32(0), key=key)
+        return weigh(it.state.params, functions.place(batch), np.int32(0), key=key)
 
     return collect(terms, split, NUM)
 

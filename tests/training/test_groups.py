@@ -205,9 +205,14 @@ SPLIT = {
     "pmap of 4": ("pmap", 4, {}),
     "2 microbatches, pmap of 2": ("pmap", 2, {"microbatches": 2}),
 }
+SLOW = ("2 microbatches on 2 devices", "2 microbatches, pmap of 2")
+CASES = [
+    pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW))
+    for name, case in SPLIT.items()
+]
 
 
-@pytest.mark.parametrize(("mode", "num_devices", "options"), SPLIT.values(), ids=SPLIT.keys())
+@pytest.mark.parametrize(("mode", "num_devices", "options"), CASES)
 def test_groups_and_counts_are_those_of_the_unsplit_step(mode, num_devices, options):
     _, states = unsplit()
     problem = joint(mode, num_devices, remedy=with_both, **options)
