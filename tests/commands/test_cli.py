@@ -8,13 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from jvae.commands.cli import main
 from jvae.errors import UserError
-from jvae.experiments.cli import main
-from jvae.experiments.setup import load_run
+from jvae.runs.directory import load_run
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
-from tests.experiments.conftest import SENTENCES, run_tiny, tiny_config
-from tests.experiments.setting import WORDS
+from tests.tiny import SENTENCES, TEXT, WORDS, run_tiny, tiny_config
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def lines(tmp_path):
 
 
 def table(shown: str) -> dict[str, str]:
-    """Name -> figure of the printed table."""
+    """Name -> number of the printed table."""
     rows = (line.strip().split("  ", 1) for line in shown.splitlines() if line.startswith("  "))
     return {row[0]: row[1].strip() for row in rows if len(row) == 2}
 
@@ -62,11 +61,29 @@ def test_evaluate_finds_the_numbers_of_the_run_again(finished, jvae, tmp_path):
         np.testing.assert_allclose(results[name], before[name], rtol=1e-5)
     assert results["best_epoch"] == before["best_epoch"]
     assert results["examples"] == before["examples"]
+    assert results["shown"] == before["shown"]
     figures = table(shown)
     assert figures["ELBO"].startswith(f"{before['elbo']:.2f} ± {before['elbo_se']:.2f}")
     assert {"IW-NLL(5)", "KL", "MI (corpus)", "AU", "MMD^2", "rec, shuffled z"} <= figures.keys()
     assert "verdict:" in shown and "sentences from the prior" in shown
     assert (workdir / "plots" / "latent_map.png").stat().st_size > 1000
+
+
+def test_evaluate_takes_its_old_option(finished, jvae, one_device, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished.workdir, workdir)
+    for option in ("--iw-sentences=2", "--iw-examples=2"):
+        jvae("evaluate", workdir, "--iw-samples=5", option)
+        results = json.loads((workdir / "results.json").read_text())
+        assert results["iw_examples"] == 2 and len(results["iw_nll_each"]) == 2
+
+
+def test_a_command_that_the_task_does_not_have_is_refused(tmp_path, refused):
+    (tmp_path / "config.json").write_text('{"task": "documents"}')
+    says = f"jvae sample is for runs of the task text: {tmp_path} is one of documents"
+    assert refused("sample", tmp_path) == f"{says}\n"
+    (tmp_path / "config.json").write_text('{"training": {}}')
+    assert "names no task: the run is of an earlier jvae" in refused("sample", tmp_path)
 
 
 @pytest.mark.slow
@@ -233,7 +250,7 @@ def test_language_model(finished, jvae, refused, lines, one_device, tmp_path):
     np.testing.assert_allclose(results["rec"], -results["elbo"], rtol=1e-6)
     np.testing.assert_allclose(
         results["ppl_elbo"],
-        np.exp(-results["elbo"] * results["sentences"] / results["tokens"]),
+        np.exp(-results["elbo"] * results["examples"] / results["symbols"]),
         rtol=1e-5,
     )
     figures = table(shown)
@@ -288,6 +305,6 @@ def test_what_the_model_does_not_read_is_told(finished, capsys, tmp_path):
 def test_a_run_is_loaded_from_its_best_epoch(finished):
     history = read_metrics(finished.workdir)
     best = max(history, key=lambda record: record["elbo"])["epoch"]
-    assert load_run(finished.workdir).epoch == best == finished.results["best_epoch"]
+    assert load_run(finished.workdir, TEXT).epoch == best == finished.results["best_epoch"]
     with pytest.raises(UserError, match="is not a run directory"):
-        load_run(finished.workdir / "nothing")
+        load_run(finished.workdir / "nothing", TEXT)
