@@ -47,7 +47,9 @@ def take(batch: Batch, rows) -> Batch:
 
 def pad(batch: Batch, more: int, token: int = 0) -> Batch:
     filling = jnp.full((batch.x.ids.shape[0], more), token, batch.x.ids.dtype)
-    return batch.replace(x=jvae.Tokens(jnp.concatenate([batch.x.ids, filling], axis=1), batch.x.lengths))
+    return batch.replace(
+        x=jvae.Tokens(jnp.concatenate([batch.x.ids, filling], axis=1), batch.x.lengths)
+    )
 
 
 def assert_same(terms, expected, rows=slice(None)):
@@ -75,7 +77,7 @@ def test_splitting_and_filling_rows_change_no_sum():
     whole = elbo(PARAMS, BATCH)
     total = 0.0
     for rows in ([0, 1, 2, 0, 1, 2], [3, 4, 5, 3, 4, 5]):
-        filled = take(BATCH, rows)._replace(weight=jnp.asarray([1.0, 1, 1, 0, 0, 0]))
+        filled = take(BATCH, rows).replace(weight=jnp.asarray([1.0, 1, 1, 0, 0, 0]))
         terms = elbo(PARAMS, filled)
         assert_same(terms, whole, np.asarray(rows))
         total += float(jnp.sum(terms.elbo * filled.weight))
@@ -144,16 +146,14 @@ class Laplace(NamedTuple):
 
 def fixed_model(q, p) -> jvae.VAE:
     """The distributions themselves as a model; every reconstruction is -3 nats."""
-    size = q.mean.shape[1]
 
-    def log_prob(params, z, batch: Batch, *, key, train: bool) -> Array:
-        return jnp.full(batch.x.ids.shape[0], -3.0) + 0 * z[:, 0]
+    def log_prob(params, z, batch: Batch, context, *, key, train: bool) -> Array:
+        return jnp.full(batch.rows, -3.0) + 0 * z[:, 0]
 
     return jvae.VAE(
-        jvae.Encoder(lambda key, batch: {}, lambda params, batch, *, key, train: q),
-        jvae.Decoder(lambda key, z, batch: {}, log_prob, lambda *_: None, lambda *_: None),
-        jvae.Prior(lambda key: {}, lambda params: p),
-        size,
+        jvae.Encoder(lambda *_: {}, lambda params, batch, context, *, key, train: q),
+        jvae.Decoder(lambda *_: {}, log_prob),
+        jvae.Prior(lambda key: {}, lambda params, context: p),
     )
 
 
@@ -319,7 +319,7 @@ def test_the_encoder_gradient_is_that_of_finite_differences():
 def test_a_language_model_has_no_kl():
     """L = 0: the ELBO is log p(x), without noise."""
     model = jvae.VAE(
-        jvae.no_encoder(), make_model(latent_size=0).decoder, jvae.standard_normal(latent_size=0), 0
+        jvae.no_encoder(), make_model(latent_size=0).decoder, jvae.standard_normal(latent_size=0)
     )
     params = random_params(model)
     assert params["encoder"] == {}

@@ -81,7 +81,9 @@ def test_batch_and_padding_change_nothing(whole):
 
     filling = jnp.full((1, 3), 7, jnp.int32)
     wide = take(BATCH, [2])
-    wide = wide.replace(x=jvae.Tokens(jnp.concatenate([wide.x.ids, filling], axis=1), wide.x.lengths))
+    wide = wide.replace(
+        x=jvae.Tokens(jnp.concatenate([wide.x.ids, filling], axis=1), wide.x.lengths)
+    )
     log_weights = bound(PARAMS, wide, KEY, SAMPLES, 1000)[1]
     np.testing.assert_allclose(log_weights[:, 0], whole[:, 2], rtol=1e-5)
 
@@ -97,7 +99,7 @@ class Opaque(NamedTuple):
 
 def test_the_elbo_is_made_of_the_same_samples(whole):
     """With the KL taken from the samples too, the ELBO is the mean log weight."""
-    prior = jvae.Prior(lambda key: {}, lambda p: Opaque(MODEL.prior.apply(p, None)))
+    prior = jvae.Prior(lambda key: {}, lambda p, context: Opaque(MODEL.prior.apply(p, context)))
     model = MODEL._replace(prior=prior)
     terms = jax.jit(partial(jvae.elbo, model, num_samples=SAMPLES))(PARAMS, BATCH, key=KEY)
     assert not terms.analytic
@@ -106,7 +108,7 @@ def test_the_elbo_is_made_of_the_same_samples(whole):
 
 def test_without_a_latent_every_weight_is_the_exact_log_probability():
     model = jvae.VAE(
-        jvae.no_encoder(), make_model(latent_size=0).decoder, jvae.standard_normal(latent_size=0), 0
+        jvae.no_encoder(), make_model(latent_size=0).decoder, jvae.standard_normal(latent_size=0)
     )
     params = random_params(model)
 
@@ -127,7 +129,7 @@ def test_without_a_latent_every_weight_is_the_exact_log_probability():
 B, T, V, E, H, L, CHUNK = 2, 7, 101, 5, 4, 3, 13
 SIZES = {"vocab_size": V, "latent_size": L, "embed_size": E, "hidden_size": H}
 LARGE = jvae.VAE(
-    jvae.lstm_encoder(**SIZES), jvae.lstm_decoder(**SIZES), jvae.standard_normal(latent_size=L), L
+    jvae.lstm_encoder(**SIZES), jvae.lstm_decoder(**SIZES), jvae.standard_normal(latent_size=L)
 )
 SMALL_BATCH = make_batch(B, T)
 
@@ -209,7 +211,6 @@ def test_the_compiled_program_shares_the_projections_too():
         jvae.lstm_encoder(**sizes),
         jvae.lstm_decoder(**sizes),
         jvae.standard_normal(latent_size=2),
-        2,
     )
     params = jax.eval_shape(lambda key: jvae.init(model, SMALL_BATCH, key=key), KEY)
 
