@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jvae.configs import check_name, check_options, defaults
+from jvae.configs import check_name, check_options, defaults, limits_in_words
 from jvae.errors import UserError
 
 if TYPE_CHECKING:
@@ -336,9 +336,8 @@ def _reference_rows(path: str, classes: list[type]) -> Iterator[str]:
     """Yields a row for each field; one that two classes have is shown once."""
     fields = {field.name: field for options in classes for field in dataclasses.fields(options)}
     for field in fields.values():
-        limits = [f"{words} {limit:g}" for words, limit in field.metadata["limits"].items()]
-        choices = field.metadata["choices"]
-        allowed = [" and ".join(limits)] if limits else []
+        limits, choices = limits_in_words(field), field.metadata["choices"]
+        allowed = [limits] if limits else []
         allowed += (
             [", ".join(f"`{name}`" if name else "`''`" for name in choices)] if choices else []
         )

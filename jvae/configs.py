@@ -76,10 +76,17 @@ def check_options(path: str, options: type, values: Mapping[str, Any]) -> None:
             raise UserError(f"{name} = {value} must be a finite number")
         limits = field.metadata["limits"]
         if not all(_HOLDS[words](value, limit) for words, limit in limits.items()):
-            allowed = " and ".join(f"{words} {limit:g}" for words, limit in limits.items())
-            raise UserError(f"{name} = {value} must be {allowed}")
+            raise UserError(f"{name} = {value} must be {limits_in_words(field)}")
         if field.metadata["choices"] is not None:
             check_name(name, value, field.metadata["choices"])
+
+
+def limits_in_words(field: dataclasses.Field[Any]) -> str:
+    """Returns the range of a field, as "above 0 and at most 1"; "" for any value."""
+    return " and ".join(
+        f"{words} {limit if isinstance(limit, int) else format(limit, 'g')}"
+        for words, limit in field.metadata["limits"].items()
+    )
 
 
 def check_name(field: str, name: str, known: Collection[str]) -> None:
@@ -130,9 +137,12 @@ def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
 
     Raises:
       KeyError: `values` has a field that `base` has not; its text is the dotted name.
+      TypeError: `values` has something else in the place of a group.
     """
     known = dict(flat(base))
-    for name, _ in flat(values):
+    for name, value in flat(values):
+        if any(field.startswith(f"{name}.") for field in known):
+            raise TypeError(f"{name} is {value!r}, not a group of fields")
         if name not in known:
             raise KeyError(name)
 

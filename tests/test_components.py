@@ -67,7 +67,9 @@ CART = Group(
             "wheel",
             "what it rolls on",
         ),
-        Choice("back", {"": Component(), "wheel": Component(HubOptions)}, "", "likewise", free=True),
+        Choice(
+            "back", {"": Component(), "wheel": Component(HubOptions)}, "", "likewise", free=True
+        ),
     ),
     switches=(
         Switch("load", on=Component(needs={"rolling": "it is heavy"})),

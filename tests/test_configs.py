@@ -58,7 +58,10 @@ def test_the_first_difference_is_named_with_both_values():
 
 
 def test_groups_merge_by_field():
-    assert merged(OLD, {"a": {"c": {"d": 5.0}}}) == {"a": {"b": 1, "c": {"d": 5.0}}, "e": {"f": "x"}}
+    assert merged(OLD, {"a": {"c": {"d": 5.0}}}) == {
+        "a": {"b": 1, "c": {"d": 5.0}},
+        "e": {"f": "x"},
+    }
     assert OLD["a"]["c"]["d"] == 2.0
     with pytest.raises(KeyError, match=r"a\.c\.z"):
         merged(OLD, {"a": {"c": {"z": 1}}})

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jvae.batch import Batch, Counts
+from jvae.capabilities import DIAGONAL, LATENT, ONE_VECTOR, POSTERIOR
 from jvae.components import Choice, Group, build, default_config
 from jvae.configs import option
 from jvae.evaluation.metric import Nouns
@@ -74,6 +75,7 @@ MODEL = Group(
             "p(z)",
         ),
     ),
+    gives=frozenset({LATENT, POSTERIOR, ONE_VECTOR, DIAGONAL}),
 )
 GROUPS = (
     Group("data", DataOptions),
