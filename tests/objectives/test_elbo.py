@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import jvae
+from jvae.batch import Batch
 from jvae.objectives.elbo import latent_keys
 from jvae.random import example_keys, sample_keys
-from jvae.batch import Batch
 from jvae.types import Array
 from tests.conftest import VOCAB, make_batch, make_model
 
