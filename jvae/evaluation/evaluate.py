@@ -78,8 +78,9 @@ def metrics_reference(metrics: Sequence[Metric]) -> str:
     nothing: frozenset[str] = frozenset()
     for needs, keys in [(nothing, COUNTED), *((metric.needs, metric.keys) for metric in metrics)]:
         for key in keys:
-            wanted = [words for name, words in WORDS.items() if name in needs | key.needs]
+            wanted = needs | key.needs
+            words = [WORDS[name] for name in WORDS if name in wanted]
+            defined = ", ".join([*words, *sorted(wanted - WORDS.keys())]) or "every model"
             written = ", ".join(f"`{one.strip()}`" for one in key.key.split(","))
-            defined = ", ".join(wanted) or "every model"
             lines.append(f"| {key.name} | {written} | {defined} | {key.definition} |")
     return "\n".join(lines) + "\n"

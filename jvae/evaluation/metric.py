@@ -93,7 +93,8 @@ class Metric(NamedTuple):
 
     Attributes:
       name: of the metric.
-      needs: names of fields of `jvae.evaluation.offers.Offers` without which it is not computed.
+      needs: capabilities of the model's distributions without which it is not computed: names of
+        fields of `jvae.evaluation.offers.Offers`, or those that a family adds.
       compute: evidence -> entries of `results.json`; numbers that the model does not define are
         absent.
       rows: of the terminal table.

@@ -13,7 +13,7 @@ class Offers(NamedTuple):
       latent: there is a latent.
       density: the posterior has a density, hence a KL and importance weights; a point mass has
         only reconstructions.
-      one_vector: the latent is one vector for each example.
+      one_vector: the latent is one continuous vector for each example.
       vector_set: the latent is a set of vectors for each example.
       diagonal: the posterior is a diagonal Gaussian, a point mass among them.
       closed_form_kl: the KL is in closed form; else it is estimated from one sample an example.
@@ -38,7 +38,7 @@ class Offers(NamedTuple):
 WORDS = {
     "latent": "a latent",
     "density": "a posterior with a density",
-    "one_vector": "one vector for each example",
+    "one_vector": "one continuous vector for each example",
     "vector_set": "a set of vectors for each example",
     "diagonal": "diagonal Gaussian posteriors",
     "closed_form_kl": "a KL in closed form",
@@ -54,11 +54,12 @@ def offers_of(q: Any, p: Any, z: Any) -> Offers:
       z: a sample of q.
     """
     latent = not is_empty(q)
-    mean = getattr(q, "mean", None)
+    discrete = hasattr(q, "support")
+    same = getattr(z, "ndim", 0) == 2 and getattr(getattr(q, "mean", None), "shape", ()) == z.shape
     return Offers(
         latent=latent,
         density=has_density(q),
-        one_vector=latent and getattr(z, "ndim", 0) == 2 and getattr(mean, "shape", ()) == z.shape,
+        one_vector=latent and same and not discrete,
         vector_set=isinstance(z, VectorSet),
         diagonal=is_factorised_gaussian(q),
         closed_form_kl=closed_form_kl(q, p) is not None,

@@ -27,7 +27,7 @@ def progress(record: Mapping[str, Any]) -> str:
 
 ACTIVE_UNITS = Metric(
     name="active units",
-    needs=frozenset({"latent", "one_vector"}),
+    needs=frozenset({"one_vector"}),
     compute=compute,
     rows=(
         Row(

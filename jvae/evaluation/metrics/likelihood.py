@@ -145,7 +145,14 @@ LIKELIHOOD = Metric(
         Key(
             "kl_gaussian, kl_dirichlet, kl_length",
             "KL",
-            "parts of the KL of sets of vectors, or the terms that training takes in its place",
+            "parts of the KL, or the terms that training takes in its place",
+            frozenset({"vector_set"}),
+        ),
+        Key(
+            "kl_gaussian_layers, kl_dirichlet_layers",
+            "KL",
+            "terms of NVIB layers inside the encoder, which training adds; no part of the KL",
+            frozenset({"latent"}),
         ),
         Key("elbo, elbo_se", "ELBO", "`-(rec + KL)`, whatever KL weight training had", DENSITY),
         Key("ppl_elbo", "PPL (ELBO)", "perplexity, `exp(-total ELBO / total symbols)`", DENSITY),

@@ -20,7 +20,7 @@ def _text(results: Results, nouns: Nouns) -> str:
 
 MMD = Metric(
     name="MMD",
-    needs=frozenset({"latent", "one_vector"}),
+    needs=frozenset({"one_vector"}),
     compute=compute,
     rows=(Row("mmd", "MMD^2", _text, "all z against the prior; 0: alike"),),
     columns=(

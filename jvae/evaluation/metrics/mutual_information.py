@@ -53,7 +53,7 @@ def _keys(name: str) -> str:
 
 MUTUAL_INFORMATION = Metric(
     name="mutual information",
-    needs=frozenset({"latent", "density", "diagonal"}),
+    needs=frozenset({"density", "diagonal"}),
     compute=compute,
     rows=(
         Row("mi_batch", "MI (batch)", _text("mi_batch"), _ceiling("mi_batch")),

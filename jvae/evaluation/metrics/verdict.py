@@ -30,7 +30,7 @@ def compute(evidence: Evidence) -> dict[str, Any]:
 
 VERDICT = Metric(
     name="verdict",
-    needs=frozenset({"latent", "density", "one_vector", "diagonal"}),
+    needs=frozenset({"density", "one_vector", "diagonal"}),
     compute=compute,
     keys=(
         Key(
