@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from jvae.errors import UserError
 from jvae.experiments import text
 from jvae.runs.directory import TrainedRun
 from jvae.runs.run import load_data, make_parallel, run, train_run
+from jvae.runs.task import Task
 from jvae.tasks.text.task import TEXT as TEXT_TASK
 
 SIZES = (
@@ -85,14 +87,21 @@ def run_tiny(config: ConfigDict, workdir: Path, **options: Any) -> tuple[dict[st
     return results, shown.getvalue()
 
 
-def train_tiny(config: ConfigDict, workdir: Path, **options: Any) -> TrainedRun:
+def train_tiny(
+    config: ConfigDict,
+    workdir: Path,
+    say: Callable[[str], object] = lambda line: None,
+    *,
+    task: Task = TEXT,
+    phases: Path | None = None,
+) -> TrainedRun:
     """A run that ends with its last epoch: evaluation's functions are half of what is compiled."""
-    check(TEXT.groups, config)
-    parallel = make_parallel(TEXT, config)
-    data = load_data(TEXT, config, workdir, workdir)
-    say = options.pop("say", lambda line: None)
-    options = {"evaluated": False} | options
-    return train_run(TEXT, config, workdir, workdir, data, parallel, say, **options).run
+    check(task.groups, config)
+    parallel = make_parallel(task, config)
+    data = load_data(task, config, workdir, workdir)
+    return train_run(
+        task, config, workdir, workdir, data, parallel, say, phases=phases, evaluated=False
+    ).run
 
 
 def refused(config: ConfigDict, workdir: Path) -> str:

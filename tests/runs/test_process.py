@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 if sys.argv[1] == "kept":
-    from jvae.experiments.process import keep_freed_memory
+    from jvae.runs.process import keep_freed_memory
     keep_freed_memory()
 
 

@@ -8,29 +8,25 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from jvae.evaluation.programs import SplitBatches, make_programs
-from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
 
 from jvae.data.store import StoredTokens
-from jvae.evaluation.evaluate import EvaluationSettings, evaluate
+from jvae.evaluation.evaluate import evaluate
+from jvae.evaluation.evidence import Evidence
+from jvae.evaluation.functions import SplitBatches, make_functions
+from jvae.evaluation.settings import EvaluationSettings
+from jvae.runs.directory import load_run
 from jvae.training import loop
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
-from tests.tiny import refused, run_tiny, tiny_config, training_only
+from tests.tiny import TEXT, refused, tiny_config, train_tiny
 
 JOINT = {"training__aggressive": False, "data__max_buckets": 2}
 # The aggressive phase ends after the first of two epochs.
 AGGRESSIVE = {"training__aggressive_epochs": 1, "data__max_buckets": 2}
 
 
-@pytest.fixture(autouse=True)
-def no_evaluation():
-    with training_only():
-        yield
-
-
 def run(train: Path, workdir: Path, **overrides) -> Path:
-    run_tiny(tiny_config(train, **overrides), workdir)
+    train_tiny(tiny_config(train, **overrides), workdir)
     return workdir
 
 
@@ -57,7 +53,7 @@ def stop_at_step(number: int):
 def assert_same_run(first: Path, second: Path) -> None:
     for a, b in zip(read_metrics(first), read_metrics(second), strict=True):
         assert a == b and a["seconds"] > 0  # also those of an epoch that was stopped twice
-    ours, theirs = load_run(first).params, load_run(second).params
+    ours, theirs = load_run(first, TEXT).params, load_run(second, TEXT).params
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -93,8 +89,8 @@ def test_a_checkpoint_older_than_the_seconds_in_it_goes_on(train, tmp_path, monk
 
 
 def test_an_evaluation_leaves_the_training_sentences_on_disk(finished, monkeypatch):
-    trained, read = load_run(finished.workdir), []
-    programs, corpus = make_programs(trained.model), load_data_corpus(trained.config)
+    trained, read = load_run(finished.workdir, TEXT), []
+    functions, source = make_functions(trained.model), TEXT.load(trained.config).source
     get = StoredTokens.__getitem__
     monkeypatch.setattr(
         StoredTokens, "__getitem__", lambda self, index: read.append(len(index)) or get(self, index)
@@ -103,16 +99,18 @@ def test_an_evaluation_leaves_the_training_sentences_on_disk(finished, monkeypat
     def results(stream: bool):
         config = trained.config.copy_and_resolve_references()
         config.data.stream = stream
-        data = encode_corpus(config, corpus, trained.tokenizer)
-        kept = {name: isinstance(split.tokens, StoredTokens) for name, split in data.splits.items()}
+        data = TEXT.load(config, resources=trained.resources, source=source)
+        kept = {name: isinstance(split.x.ids, StoredTokens) for name, split in data.splits.items()}
         assert kept == {"train": stream, "valid": False, "test": False}
-        return evaluate(
-            programs,
+        evidence = Evidence(
+            functions,
             trained.params,
             SplitBatches(data.splits["train"], data.buckets.widths, 16),
-            key=jax.random.key(1),
-            settings=EvaluationSettings(iw_samples=3, iw_sentences=20),
-        )[0]
+            jax.random.key(1),
+            EvaluationSettings(iw_samples=3, iw_examples=20),
+            TEXT.nouns,
+        )
+        return evaluate(TEXT.metrics, evidence)
 
     assert results(True) == results(False)
     assert read and max(read) == 16

@@ -12,7 +12,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from tests.tiny import run_tiny, tiny_config
-from jvae.experiments.cli import main
+from jvae.commands.cli import main
 
 config = tiny_config(
     Path(sys.argv[1]), training__epochs=1, training__aggressive=False, data__stream=True

@@ -7,14 +7,23 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jvae.experiments.setup import load_run
 
-from tests.tiny import command, lines, numbers, run_tiny, stop_when, tiny_config, training_only
+from jvae.runs.directory import load_run
+from tests.tiny import (
+    TEXT,
+    command,
+    lines,
+    numbers,
+    run_tiny,
+    stop_when,
+    tiny_config,
+    train_tiny,
+)
 
 
 def assert_same_run(workdir: Path, untouched: Path) -> None:
     assert numbers(workdir) == numbers(untouched)
-    ours, theirs = load_run(workdir).params, load_run(untouched).params
+    ours, theirs = load_run(workdir, TEXT).params, load_run(untouched, TEXT).params
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_array_equal(a, b)
     epochs = [record["epoch"] for record in numbers(workdir)[0]]
@@ -67,7 +76,6 @@ def test_only_the_last_two_and_the_best_checkpoint_are_kept(finished):
 
 
 def test_more_epochs_continue_a_finished_run(finished, tmp_path):
-    with training_only():
-        run_tiny(tiny_config(finished.train, training__epochs=1), tmp_path / "run")
+    train_tiny(tiny_config(finished.train, training__epochs=1), tmp_path / "run")
     go_on(finished, tmp_path / "run")
     go_on(finished, tmp_path / "run")  # the same on a finished run trains no more

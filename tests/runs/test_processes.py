@@ -9,17 +9,18 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-from jvae.experiments.setup import load_run
 
+from jvae.errors import UserError
+from jvae.runs.directory import load_run
 from tests.tiny import (
+    TEXT,
     command,
     lines,
     numbers,
-    refused,
     run_tiny,
     stop_when,
     tiny_config,
-    training_only,
+    train_tiny,
 )
 
 
@@ -84,11 +85,11 @@ def test_two_processes_are_one_and_either_resumes_the_other(finished, tmp_path):
     assert [processes[0].returncode, code] == [128 + signal.SIGTERM] * 2
     assert lines(workdir) < 3
     # One process goes on.
-    with training_only():
-        _, shown = run_tiny(tiny_config(finished.train, training__epochs=2), workdir)
-    assert "resumed at step" in shown and lines(workdir) == 2
-    # Two go on, each with the whole vocabulary, half of it on each of its devices.
-    shown = execute_two([*command(finished.train, workdir), "--config.training.vocab_shards=2"])
+    said: list[str] = []
+    train_tiny(tiny_config(finished.train, training__epochs=2), workdir, said.append)
+    assert any("resumed at step" in line for line in said) and lines(workdir) == 2
+    # Two go on, each with all parameters, half of the largest on each of its devices.
+    shown = execute_two([*command(finished.train, workdir), "--config.training.model_shards=2"])
     assert "resumed at step" in shown
     told = re.search(r"predicted ([\d,]+) MB, measured ([\d,]+) MB", shown).groups()
     predicted, measured = (int(number.replace(",", "")) for number in told)
@@ -96,9 +97,9 @@ def test_two_processes_are_one_and_either_resumes_the_other(finished, tmp_path):
     expected_log, expected_results = numbers(finished.workdir)
     log, results = numbers(workdir)
     assert_close(log, expected_log, rtol=1e-3, atol=1e-4)
-    results.pop("examples"), expected_results.pop("examples")
+    results.pop("shown"), expected_results.pop("shown")
     assert_close(results, expected_results, rtol=1e-3, atol=1e-3)
-    ours, theirs = (load_run(run).params for run in (workdir, finished.workdir))
+    ours, theirs = (load_run(run, TEXT).params for run in (workdir, finished.workdir))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
@@ -107,5 +108,6 @@ def test_a_coordinator_without_a_port(train, tmp_path):
     config = tiny_config(train)
     fields = {"coordinator": "nonsense", "num_processes": 2, "process_id": 1}
     config.training.update(fields)
-    message = refused(config, tmp_path / "run")
-    assert "training.coordinator = 'nonsense' is neither" in message
+    with pytest.raises(UserError, match="training.coordinator = 'nonsense' is neither") as caught:
+        run_tiny(config, tmp_path / "run")
+    assert "\n" not in str(caught.value)

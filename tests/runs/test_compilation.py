@@ -4,10 +4,10 @@ import io
 from collections import Counter
 
 import jax.monitoring
-from jvae.experiments.runner import run
 from rich.console import Console
 
-from tests.tiny import tiny_config
+from jvae.runs.run import run
+from tests.tiny import TEXT, tiny_config
 
 
 def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
@@ -23,7 +23,7 @@ def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
 
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
-        run(config, tmp_path / "run", Console(file=shown, width=120))
+        run(TEXT, config, tmp_path / "run", Console(file=shown, width=120))
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
     lines = shown.getvalue().splitlines()
@@ -32,9 +32,9 @@ def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
     assert lines[: ends[0]].count("(compiled)") > 5  # they are seen
     assert "(compiled)" not in lines[ends[0] : ends[2]]
 
-    # What was compiled for its memory is what runs: one program for each width.
+    # What was compiled for its memory is what runs: one function for each width.
     for name in ("reconstruction", "log_weights"):
         assert names[f"jit({name})"] == 2, names
 
     compiled = lines.count("(compiled)")
-    assert f" {compiled} programs compiled or loaded in " in lines[-1]
+    assert f" {compiled} functions compiled or loaded in " in lines[-1]
