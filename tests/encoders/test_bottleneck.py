@@ -14,7 +14,6 @@ from jvae.decoders import transformer_decoder
 from jvae.encoders import transformer_encoder
 from jvae.encoders.bottleneck import NVIBSelfAttention, layer_terms
 from jvae.evaluation.corpus import PosteriorTerms, encode
-from jvae.evaluation.evaluate import training_figures
 from jvae.model import Inference
 from jvae.objectives import negative_elbo_by_name
 from jvae.posteriors import DIAGONAL, vt
@@ -296,14 +295,14 @@ def test_evaluation_tells_of_the_layers():
     tell = jax.jit(partial(encode, model, key=KEY))
     encoded = jax.tree.map(np.asarray, tell(params, BATCH))
     terms = PosteriorTerms(**vars(encoded) | {"z": None}, rec=np.ones(3))
-    figures = training_figures(terms, 2, has_mi=False)
-    assert figures["kl_gaussian_layers"] > 0 and figures["kl_dirichlet_layers"] > 0
+    parts, metrics = terms.kl_by_name, terms.mean_metrics
+    assert parts["kl_gaussian_layers"] > 0 and parts["kl_dirichlet_layers"] > 0
     # All alphas are 1: every vector is kept; the prior's counts as none.
-    kept = [figures[name] for name in ("vectors", "vectors_layer_1", "vectors_layer_2")]
+    kept = [metrics[name] for name in ("vectors", "vectors_layer_1", "vectors_layer_2")]
     assert kept == pytest.approx([float(np.mean(BATCH.x.lengths))] * 3)
     # What the lower layer deletes is absent from the upper one.
     params["encoder"]["bottlenecks_0"]["latent"]["alpha"]["bias"] = jnp.full(1, -10.0)
-    found = tell(params, BATCH).figures
+    found = tell(params, BATCH).metrics
     for number in (1, 2):
         np.testing.assert_array_equal(found[f"vectors_layer_{number}"], 0)
 
