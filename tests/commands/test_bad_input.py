@@ -7,8 +7,8 @@ import pytest
 from jvae.data import ptb
 from jvae.errors import UserError
 from jvae.experiments import ptb as ptb_experiment
-from tests.experiments.conftest import refused, tiny_config
-from tests.experiments.setting import execute, the_line
+from jvae.runs.flags import _check_config_file
+from tests.tiny import TEXT, execute, refused, the_line, tiny_config
 
 
 def text(*arguments: str, **options) -> str:
@@ -60,7 +60,7 @@ def test_the_limits_of_own_text_are_told(tmp_path):
     module = [sys.executable, "-m", "jvae.experiments.text", "--config.data.max_size=0"]
     done = execute([*module, "--train=/nowhere/my.txt", f"--workdir={tmp_path}"])
     assert "/nowhere/my.txt: no such file" in the_line(done)
-    shown = "limits of own text: data.max_size=0, data.max_length=50 (0: none; "
+    shown = "limits of these files: data.max_size=0, data.max_length=50 (0: none; "
     assert done.stdout.startswith(shown)
 
 
@@ -86,20 +86,16 @@ HEAD = "from jvae.experiments import text\n\ndef get_config():\n    config = tex
     ],
 )
 def test_a_wrong_configuration_file(source, says, tmp_path):
-    from jvae.experiments.command import _check_config_file
-
     file = tmp_path / "config.py"
     file.write_text(source)
     with pytest.raises(UserError, match=says) as caught:
-        _check_config_file(str(file))
+        _check_config_file(str(file), TEXT)
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_runs_configuration_that_is_missing(tmp_path):
-    from jvae.experiments.command import _check_config_file
-
     with pytest.raises(UserError, match=r"config.json is missing: is .* a run directory\?"):
-        _check_config_file(str(tmp_path / "config.json"))
+        _check_config_file(str(tmp_path / "config.json"), TEXT)
 
 
 # The data.

@@ -1,6 +1,5 @@
 """Probe, clusters, neighbours, arithmetic, imputation and `TextVAE` on a tiny finished run."""
 
-import ast
 import io
 import pickle
 import re
@@ -13,13 +12,12 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from jvae.commands.cli import main
 from jvae.errors import UserError
 from jvae.estimator import TextVAE
-from jvae.experiments import use
-from jvae.experiments.cli import main
-from jvae.experiments.setup import load_run
-from tests.experiments.conftest import SENTENCES
-from tests.experiments.setting import SIZES, WORDS
+from jvae.runs.directory import load_run
+from jvae.tasks.text import use
+from tests.tiny import SENTENCES, TEXT, WORDS, sizes
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +27,14 @@ def texts(finished):
 
 @pytest.fixture(scope="module")
 def trained(finished):
-    return load_run(finished.workdir)
+    return load_run(finished.workdir, TEXT)
 
 
 def means(run, sentences):
     return np.asarray(use.encode(run, sentences, key=jax.random.key(0)).mean)
 
 
-def test_a_few_programs_encode_whatever_is_asked(trained):
+def test_few_compiled_functions_encode_whatever_is_asked(trained):
     use._encoder.cache_clear()
     for words in (1, 2, 4):
         means(trained, ["bird " * words] * words)
@@ -105,19 +103,16 @@ def test_probe(finished, texts, jvae, tmp_path, monkeypatch):
     assert table[0].split()[1] == "1.000"
 
 
-def test_arithmetic(finished, trained, jvae, monkeypatch):
+def test_arithmetic(finished, trained, jvae):
     a, b, c = SENTENCES[:3]
-    z = means(trained, [a, b, c])
+    z, key = means(trained, [a, b, c]), jax.random.key(0)
     (same,) = jvae("arithmetic", finished.workdir, a, a, c)
-    assert same == use.decode(trained, z[2:], use.Decoding(), key=jax.random.key(0))[0]
-
+    assert same == use.decode(trained, z[2:], use.Decoding(), key=key)[0]
     # The tiny decoder says much the same for every z: what it is given is what counts.
-    def decode(run, latents, how, *, key):
-        np.testing.assert_allclose(latents, [z[0] - z[1] + z[2]], atol=1e-6)
-        return ["the answer"]
-
-    monkeypatch.setattr(use, "decode", decode)
-    assert jvae("arithmetic", finished.workdir, a, b, c) == ["the answer"]
+    shifted = use.shifted(trained, (a, b), c, key=key)
+    np.testing.assert_allclose(shifted, [z[0] - z[1] + z[2]], atol=1e-6)
+    expected = use.decode(trained, shifted, use.Decoding(), key=key)
+    assert jvae("arithmetic", finished.workdir, a, b, c) == expected
 
 
 def test_impute(finished, jvae, tmp_path):
@@ -168,9 +163,7 @@ def test_mistakes_end_in_one_line(finished, capsys, tmp_path, arguments, says):
 
 def settings() -> dict:
     """Those of `tiny_config`, as `TextVAE` takes them."""
-    sizes = dict(size.removeprefix("--config.").split("=") for size in SIZES)
-    found = {name: ast.literal_eval(value) for name, value in sizes.items()}
-    return found | {"training.epochs": 1}
+    return sizes() | {"training.epochs": 1}
 
 
 @pytest.mark.slow
@@ -184,13 +177,13 @@ def test_a_pipeline_trains_once_for_the_same_sentences(texts, tmp_path, monkeypa
     assert vae.run_dir_ == str(folder) and (folder / "output.txt").stat().st_size > 500
     latents = vae.transform(texts)
     assert latents.shape == (60, 2)
-    np.testing.assert_array_equal(latents, means(load_run(folder), texts))
+    np.testing.assert_array_equal(latents, means(load_run(folder, TEXT), texts))
     direct = LogisticRegression().fit(latents, labels).predict(latents)
     np.testing.assert_array_equal(predicted, direct)
 
     asked = []
     monkeypatch.setattr(
-        "jvae.estimator.run", lambda config, folder, console: asked.append((config, folder))
+        "jvae.estimator.run", lambda task, config, folder, console: asked.append((config, folder))
     )
     again = clone(vae).fit(texts)  # as it was
     assert again.run_dir_ == vae.run_dir_ and asked == []

@@ -16,14 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jvae
+from jvae.batch import SPECIALS
+from jvae.commands.cli import main
 from jvae.errors import UserError
 from jvae.evaluation.corpus import encode, reconstruction
-from jvae.experiments.cli import main
-from jvae.experiments.import_torch import import_arrays, read_state_dict
-from jvae.experiments.setup import load_run
 from jvae.objectives import iw_log_likelihood
 from jvae.random import Stream, example_keys, sample_keys, stream
-from jvae.types import SPECIALS, Batch
+from jvae.runs.directory import load_run
+from jvae.tasks.text.import_torch import import_arrays, read_state_dict
+from tests.tiny import TEXT
 
 FOLDER = Path(__file__).parent / "torch_checkpoint"
 TRAIN, TEST = FOLDER / "train.txt", FOLDER / "test.txt"
@@ -55,7 +57,7 @@ def expected() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def imported(arrays, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("imported") / "run"
-    import_arrays(arrays, workdir, train=TRAIN, test=TEST)
+    import_arrays(TEXT, arrays, workdir, train=TRAIN, test=TEST)
     config = json.loads((workdir / "config.json").read_text())
     for group, fields in EVALUATION.items():
         config[group] |= fields
@@ -74,15 +76,14 @@ def test_the_fixture_has_the_noise_that_evaluation_draws(expected):
 
 
 def test_every_sentence_has_pytorchs_numbers(imported, expected):
-    run, key = load_run(imported), stream(jax.random.key(0), Stream.EVALUATION)
+    run, key = load_run(imported, TEXT), stream(jax.random.key(0), Stream.EVALUATION)
     sentences = TEST.read_text(encoding="utf-8").splitlines()
-    rows = [[1, *run.tokenizer.encode(sentence), 2] for sentence in sentences]
+    rows = [[1, *run.resources.encode(sentence), 2] for sentence in sentences]
     lengths = np.array([len(row) - 1 for row in rows])
     tokens = np.zeros((len(rows), lengths.max() + 1), np.int32)
     for number, row in enumerate(rows):
         tokens[number, : len(row)] = row
-    index = jnp.arange(len(rows))
-    batch = Batch(jnp.asarray(tokens), jnp.asarray(lengths), index, jnp.ones(len(rows)))
+    batch = jvae.text_batch(tokens, lengths)
 
     found = encode(run.model, run.params, batch, key=key)
     same(found.mean, expected["mean"])
@@ -104,7 +105,7 @@ def test_the_commands_work_and_evaluate_finds_pytorchs_figures(
     assert "verdict:" in capsys.readouterr().out
     results = json.loads((workdir / "results.json").read_text())
     rec, kl = expected["rec"].mean(), expected["kl"].mean()
-    assert results["sentences"] == len(expected["rec"])
+    assert results["examples"] == len(expected["rec"])
     same([results["rec"], results["kl"], results["elbo"]], [rec, kl, -rec - kl])
     same(results["iw_nll"], expected["iw_nll"].mean())
     same(results["mi_batch"]["value"], expected["mi"])
@@ -117,16 +118,16 @@ def test_the_commands_work_and_evaluate_finds_pytorchs_figures(
 
 
 def test_a_vocabulary_file_may_list_the_words_in_any_order(arrays, imported, tmp_path):
-    words = list(load_run(imported).tokenizer.vocabulary)
+    words = list(load_run(imported, TEXT).resources.vocabulary)
     # Theirs: the special tokens last, in another order.
     order = [*range(4, len(words)), 2, 0, 3, 1]
     listed = tmp_path / "vocabulary.txt"
     listed.write_text("\n".join(words[number] for number in order) + "\n", encoding="utf-8")
     by_word = ("encoder.embed.weight", "decoder.embed.weight", "decoder.pred_linear.weight")
     moved = arrays | {name: arrays[name][order] for name in by_word}
-    import_arrays(moved, tmp_path / "run", train=TRAIN, test=TEST, vocabulary=listed)
-    again, before = load_run(tmp_path / "run"), load_run(imported)
-    assert again.tokenizer == before.tokenizer
+    import_arrays(TEXT, moved, tmp_path / "run", train=TRAIN, test=TEST, vocabulary=listed)
+    again, before = load_run(tmp_path / "run", TEXT), load_run(imported, TEXT)
+    assert again.resources == before.resources
     jax.tree.map(np.testing.assert_array_equal, again.params, before.params)
 
 
@@ -134,9 +135,9 @@ def test_labels_are_no_words(arrays, imported, tmp_path):
     path = tmp_path / "labelled.txt"
     lines = TRAIN.read_text(encoding="utf-8").splitlines()
     path.write_text("".join(f"label{n % 2}\t{line}\n" for n, line in enumerate(lines)))
-    import_arrays(arrays, tmp_path / "run", train=path, label=True)
-    before = load_run(imported).tokenizer
-    assert load_run(tmp_path / "run").tokenizer == before
+    import_arrays(TEXT, arrays, tmp_path / "run", train=path, label=True)
+    before = load_run(imported, TEXT).resources
+    assert load_run(tmp_path / "run", TEXT).resources == before
     assert before.vocabulary[:7] == (*SPECIALS, "the", "zebra", "sees")  # as they appear
 
 
@@ -196,12 +197,12 @@ def test_another_training_file(arrays, tmp_path):
 
 def test_a_directory_that_is_there(arrays, tmp_path):
     with pytest.raises(UserError, match="is there already; name a new run directory"):
-        import_arrays(arrays, tmp_path, train=TRAIN)
+        import_arrays(TEXT, arrays, tmp_path, train=TRAIN)
 
 
 def refused(says: str, arrays, workdir: Path, **texts) -> None:
     with pytest.raises(UserError) as caught:
-        import_arrays(arrays, workdir, **texts)
+        import_arrays(TEXT, arrays, workdir, **texts)
     assert says in str(caught.value) and "\n" not in str(caught.value)
     assert not workdir.exists()
 
@@ -221,10 +222,10 @@ def test_without_pytorch(tmp_path, capsys, monkeypatch):
 
 def test_the_fixture_is_what_pytorch_computes(arrays, imported, expected):
     torch = pytest.importorskip("torch")
-    from tests.experiments.torch_fixture import ids, numbers
+    from tests.tasks.text.torch_fixture import ids, numbers
 
     state = {name: torch.tensor(array) for name, array in arrays.items()}
-    words = list(load_run(imported).tokenizer.vocabulary)
+    words = list(load_run(imported, TEXT).resources.vocabulary)
     sentences = [ids(words, line) for line in TEST.read_text(encoding="utf-8").splitlines()]
     found = numbers(state, sentences, expected["noise"], expected["iw_noise"])
     for name, value in found.items():
@@ -236,7 +237,7 @@ def test_the_command_reads_the_file(imported, tmp_path, capsys):
     files = (FOLDER / "model.pt", f"--train={TRAIN}", f"--test={TEST}")
     main(["import-torch", str(tmp_path / "run"), *map(str, files)])
     assert "vocab_size 15, latent_size 3, embed_size 5, hidden_size 7" in capsys.readouterr().out
-    again, before = load_run(tmp_path / "run"), load_run(imported)
+    again, before = load_run(tmp_path / "run", TEXT), load_run(imported, TEXT)
     jax.tree.map(np.testing.assert_array_equal, again.params, before.params)
 
 

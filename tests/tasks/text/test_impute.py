@@ -11,12 +11,14 @@ import pytest
 from scipy.special import logsumexp
 
 import jvae
+from jvae.batch import BOS, EOS
 from jvae.data import build_tokenizer
 from jvae.errors import UserError
-from jvae.experiments.config import default_config
-from jvae.experiments.impute import Search, impute
-from jvae.experiments.setup import TrainedRun, example_batch
-from jvae.types import BOS, EOS, Batch
+from jvae.runs.directory import TrainedRun
+from jvae.tasks.text.config import default_config
+from jvae.tasks.text.impute import Search, impute
+from jvae.tasks.text.model import example_batch
+from jvae.tasks.text.task import TEXT
 from tests.conftest import make_model
 
 WORDS = ["a", "b", "c", "d", "e"]
@@ -32,23 +34,22 @@ def run() -> TrainedRun:
     params = jax.jit(lambda key: jvae.init(model, example_batch(), key=key))(jax.random.key(1))
     # Large enough weights that words depend on one another and on z.
     params["decoder"] = jax.tree.map(lambda leaf: 3 * leaf, params["decoder"])
-    return TrainedRun(Path("runs/x"), default_config(), tokenizer, model, params, 1)
+    return TrainedRun(Path("runs/x"), TEXT, default_config(), tokenizer, model, params, 1)
 
 
 @pytest.fixture(scope="module")
 def exact(run):
     """Filling -> `log p(x)`, by quadrature over z."""
     texts = [f"a {u} c {v}" for u, v in itertools.product(WORDS, WORDS)]
-    rows = np.array([[BOS, *run.tokenizer.encode(text), EOS] for text in texts], np.int32)
-    count = len(rows)
-    batch = Batch(jnp.asarray(rows), jnp.full(count, 5), jnp.arange(count), jnp.ones(count))
+    rows = np.array([[BOS, *run.resources.encode(text), EOS] for text in texts], np.int32)
+    count, batch = len(rows), jvae.text_batch(rows)
     grid = np.linspace(-6, 6, 241)
 
     def given(z):
         latents = jnp.full((count, 1), z)
         key = jax.random.key(0)
         return run.model.decoder.log_prob(
-            run.params["decoder"], latents, batch, key=key, train=False
+            run.params["decoder"], latents, batch, None, key=key, train=False
         )
 
     values = np.asarray(jax.jit(jax.vmap(given))(jnp.asarray(grid, jnp.float32)), np.float64)
@@ -91,23 +92,23 @@ def test_a_sentence_does_not_depend_on_its_company(run):
 
 
 def test_a_language_model_searches_by_its_exact_probability(run):
-    model = make_model(run.tokenizer.vocab_size, 0, dropout_in=0.0, dropout_out=0.0)
+    model = make_model(run.resources.vocab_size, 0, dropout_in=0.0, dropout_out=0.0)
     model = model._replace(encoder=jvae.no_encoder())
     params = jax.jit(lambda key: jvae.init(model, example_batch(), key=key))(KEY)
     language_model = dataclasses.replace(run, model=model, params=params)
     (found,) = impute(language_model, [SENTENCE], Search(3, 25, 2, 100), key=KEY)
-    rows = [[BOS, *run.tokenizer.encode(text), EOS] for text in found.sentences]
+    rows = [[BOS, *run.resources.encode(text), EOS] for text in found.sentences]
     count = len(rows)
     assert count == 25
-    batch = Batch(jnp.asarray(rows), jnp.full(count, 5), jnp.arange(count), jnp.ones(count))
+    batch = jvae.text_batch(rows)
     z = jnp.zeros((count, 0))
-    exact = model.decoder.log_prob(params["decoder"], z, batch, key=KEY, train=False)
+    exact = model.decoder.log_prob(params["decoder"], z, batch, None, key=KEY, train=False)
     np.testing.assert_allclose(found.log_prob, exact, atol=1e-5)
 
 
 def test_characters(run):
     tokenizer = build_tokenizer("chars", ["".join(WORDS)])
-    by_character = dataclasses.replace(run, tokenizer=tokenizer)
+    by_character = dataclasses.replace(run, resources=tokenizer)
     (words,) = impute(run, [SENTENCE], BOUNDED, key=KEY)
     (found,) = impute(by_character, ["a_c_"], BOUNDED, key=KEY)
     # The same numbers, hence the same fillings.
@@ -117,7 +118,7 @@ def test_characters(run):
 def test_refusals(run):
     with pytest.raises(UserError, match="sentence 2 has no blank: put _ "):
         impute(run, ["a _", "a_b"], BOUNDED, key=KEY)
-    bpe = dataclasses.replace(run, tokenizer=build_tokenizer("bpe", ["a b"]))
+    bpe = dataclasses.replace(run, resources=build_tokenizer("bpe", ["a b"]))
     with pytest.raises(UserError, match="tokenizer is bpe"):
         impute(bpe, ["a _"], BOUNDED, key=KEY)
     config = default_config()
@@ -128,7 +129,7 @@ def test_refusals(run):
 
 def test_a_sentence_of_more_vectors_than_the_prior_counts_is_refused(run):
     config = default_config()
-    config.model.update({"posterior": "vt", "max_positions": 4})
+    config.model.update({"posterior": "vt", "transformer": {"max_positions": 4}})
     of_sets = dataclasses.replace(run, config=config)
     with pytest.raises(UserError, match="sentence 2 has 4 tokens: .* of at most 3"):
         impute(of_sets, ["a _ c", "a _ c _"], BOUNDED, key=KEY)

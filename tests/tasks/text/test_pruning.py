@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from jvae.data import Corpus
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
-from jvae.experiments import nvib, pruning
-from jvae.experiments.building import make_model
-from jvae.experiments.setup import TrainedRun, encode_corpus, make_tokenizer
-from jvae.experiments.use import Decoding
+from jvae.experiments import nvib
 from jvae.posteriors.nvib import NVIB
-from jvae.sets import VectorSet
+from jvae.runs.directory import TrainedRun
+from jvae.tasks.text import pruning
+from jvae.tasks.text.data import Source
+from jvae.tasks.text.task import TEXT
+from jvae.tasks.text.use import Decoding
 
 SENTENCES = ["a b c", "b a"]
 ALPHA = np.array([[0.2, 0.4, 0.0, 0.1], [0.3, 0.1, 0.6, 0.0]])  # of words, </s> and padding
@@ -26,16 +28,15 @@ def untrained(tmp_path):
     corpus = Corpus(
         "tiny", dict.fromkeys(("train", "valid", "test"), SENTENCES), None, None, (), ""
     )
-    tokenizer = make_tokenizer(config, corpus)
-    model = make_model(config, tokenizer.vocab_size)
-    run = TrainedRun(tmp_path, config, tokenizer, model, {"decoder": {}}, 1)
-    return run, encode_corpus(config, corpus, tokenizer)
+    data = TEXT.load(config, source=Source(corpus))
+    model = TEXT.build(config, data.resources, None)
+    return TrainedRun(tmp_path, TEXT, config, data.resources, model, {"decoder": {}}, 1), data
 
 
-def test_each_threshold_has_what_is_kept_and_what_comes_back(untrained, monkeypatch):
+def test_each_threshold_has_what_is_kept_and_what_comes_back(untrained):
     def encode(run, sentences, *, key):
         assert sentences == SENTENCES
-        alpha = np.where(run.config.model.nvib_prune < ALPHA, ALPHA, 0)
+        alpha = np.where(run.config.model.nvib.prune < ALPHA, ALPHA, 0)
         with np.errstate(divide="ignore"):
             log_weights = np.log(np.concatenate([np.ones((2, 1)), alpha], axis=1))
         return SimpleNamespace(centre=VectorSet(np.zeros((2, 5, 2)), log_weights))
@@ -44,9 +45,9 @@ def test_each_threshold_has_what_is_kept_and_what_comes_back(untrained, monkeypa
         assert how.max_length == 3  # of the longest sentence
         return [SENTENCES[0] if centre.present.sum() > 4 else "b", SENTENCES[1]]
 
-    monkeypatch.setattr(pruning, "encode", encode)
-    monkeypatch.setattr(pruning, "decode", decode)
-    points = pruning.curve(*untrained, [0.0, 0.15, 0.5], Decoding(), key=None)
+    points = pruning.curve(
+        *untrained, [0.0, 0.15, 0.5], Decoding(), key=None, encode=encode, decode=decode
+    )
     assert [point["vectors"] for point in points] == [3, 2, 0.5]
     assert [point["share"] for point in points] == pytest.approx([6 / 7, 4 / 7, 1 / 7])
     assert [point["exact_match"] for point in points] == [1, 1, 0.5]
@@ -57,13 +58,13 @@ def test_each_threshold_has_what_is_kept_and_what_comes_back(untrained, monkeypa
 @pytest.mark.parametrize("alpha", ["relu", "exp"])
 def test_zero_keeps_all_but_zeros_and_the_run_stays_as_it_is(untrained, alpha):
     run, _ = untrained
-    run.config.model.nvib_alpha = alpha
+    run.config.model.nvib.alpha = alpha
     found = {threshold: pruning.pruned_at(run, threshold) for threshold in (0.0, 0.3)}
-    assert run.config.model.nvib_prune == 0
-    assert found[0.3].config.model.nvib_prune == 0.3
+    assert run.config.model.nvib.prune == 0
+    assert found[0.3].config.model.nvib.prune == 0.3
     log_alpha = jnp.array([[0.0, -68, -jnp.inf]])
     q = NVIB(jnp.zeros((1, 3, 2)), jnp.zeros((1, 3, 2)), log_alpha, jnp.array([3.0]))
-    assert q.pruned(found[0.0].config.model.nvib_prune).kept == 1
+    assert q.pruned(found[0.0].config.model.nvib.prune).kept == 1
     assert all(other.model.decoder is run.model.decoder for other in found.values())
 
 

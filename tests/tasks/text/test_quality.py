@@ -8,18 +8,12 @@ import jax
 import numpy as np
 import pytest
 
+from jvae.commands.cli import main
 from jvae.errors import UserError
-from jvae.experiments import judges, quality, use
-from jvae.experiments.cli import main
-from jvae.experiments.setup import (
-    CONFIG,
-    RESULTS,
-    TrainedRun,
-    encode_corpus,
-    load_data_corpus,
-    load_run,
-)
-from jvae.experiments.use import ways
+from jvae.runs.directory import CONFIG, RESULTS, TrainedRun, load_run
+from jvae.tasks.text import quality, reference_models
+from jvae.tasks.text.use import paths
+from tests.tiny import TEXT
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +24,20 @@ def run(finished, tmp_path_factory) -> TrainedRun:
     config = json.loads((workdir / CONFIG).read_text())
     config["training"]["epochs"] = 8  # two epochs teach a language model next to nothing
     (workdir / CONFIG).write_text(json.dumps(config))
-    return load_run(workdir)
+    return load_run(workdir, TEXT)
 
 
 @pytest.fixture(scope="module")
-def corpus(run):
-    return load_data_corpus(run.config)
+def data(run):
+    return TEXT.load(run.config, resources=run.resources)
 
 
-def perplexities(run, corpus, samples):
-    real = run.workdir / judges.FOLDER / "real"
-    key = jax.random.key(0)
-    return judges.perplexities(run, corpus, samples, real, run.config, key=key, say=lambda _: None)
+def perplexities(run, data, samples, said=None):
+    real = run.workdir / reference_models.FOLDER / "real"
+    key, say = jax.random.key(0), [] if said is None else said
+    return reference_models.perplexities(
+        run, data, samples, real, run.config, key=key, say=say.append
+    )
 
 
 def measure(workdir: Path, capsys, *options: str) -> tuple[dict, str]:
@@ -51,38 +47,42 @@ def measure(workdir: Path, capsys, *options: str) -> tuple[dict, str]:
 
 
 @pytest.fixture(scope="module")
-def collapsed(run, corpus) -> tuple[list[str], dict]:
+def collapsed(run, data) -> tuple[list[str], dict]:
     """Samples that are all the same sentence, and their perplexities."""
-    samples = [corpus.sentences["train"][0]] * len(corpus.sentences["train"])
-    return samples, perplexities(run, corpus, samples)
+    text = data.source.corpus.sentences["train"]
+    samples = [text[0]] * len(text)
+    return samples, perplexities(run, data, samples)
 
 
 @pytest.mark.slow
-def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, corpus, collapsed, monkeypatch):
+def test_a_collapsed_sampler_has_a_high_reverse_perplexity(run, data, collapsed):
     samples, found = collapsed
     assert found["reverse_ppl"]["real"] == found["forward_ppl"]["real"]
     assert found["reverse_ppl"]["model"] > 1.2 * found["reverse_ppl"]["real"]
     # The same again trains nothing.
-    monkeypatch.setattr(judges, "train", None)
-    assert perplexities(run, corpus, samples) == found
+    files = run.workdir.rglob("output.txt")
+    before, said = {path: path.stat().st_mtime_ns for path in files}, []
+    assert len(before) >= 2 and perplexities(run, data, samples, said) == found
+    assert len(said) == 2 and all(": read from " in line for line in said)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 @pytest.mark.slow
-def test_samples_are_read_as_evaluation_reads_the_test_text(run, corpus, collapsed):
-    folder = run.workdir / judges.FOLDER / "real"
-    model = load_run(folder)
-    assert model.tokenizer == run.tokenizer
-    read = judges.read_perplexity(model, list(corpus.sentences["test"]), key=jax.random.key(1))
+def test_samples_are_read_as_evaluation_reads_the_test_text(run, data, collapsed):
+    folder = run.workdir / reference_models.FOLDER / "real"
+    model = load_run(folder, TEXT)
+    assert model.resources == run.resources
+    test = list(data.source.corpus.sentences["test"])
+    read = reference_models.read_perplexity(model, test, key=jax.random.key(1))
     assert read == pytest.approx(json.loads((folder / RESULTS).read_text())["ppl_iw"], rel=1e-5)
 
 
 @pytest.mark.slow
-def test_the_command(run, corpus, capsys):
+def test_the_command(run, data, capsys):
     results, shown = measure(run.workdir, capsys, "-n", "40", "--max-length", "6")
     assert results["samples"] == 40 == results["compared"] + results["empty"]
     assert results["decoding"]["strategy"] == "sample" and results["words"]["model"] <= 6
-    data = encode_corpus(run.config, corpus, run.tokenizer)
-    real = [corpus.sentences["train"][row] for row in data.rows["train"]]
+    real = data.source.sentences("train")
     rows = np.random.default_rng(0).permutation(len(real))[: results["compared"]]
     assert results["distinct_1"]["real"] == pytest.approx(
         10 / sum(len(real[row].split()) for row in rows)
@@ -100,30 +100,31 @@ def test_the_command(run, corpus, capsys):
     assert f"{results['reverse_ppl']['model']:.2f}" in shown
 
 
-def test_many_ways_at_once_are_each_way_alone(run, monkeypatch):
+def test_many_paths_at_once_are_each_path_alone(run):
     starts, ends = ["the cat sees a dog", "a bird"], ["a small dog", "the big big cat likes a dog"]
     key, pairs = jax.random.key(2), list(zip(starts, ends, strict=True))
-    z = ways(run, starts, ends, 5, key=key)
-    together = z.at(0)
-    alone = [ways(run, [start], [end], 5, key=key).at(0) for start, end in pairs]
+    together = paths(run, starts, ends, 5, key=key).at(0)
+    alone = [paths(run, [start], [end], 5, key=key).at(0) for start, end in pairs]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
-    monkeypatch.setattr(use, "BATCH_SIZE", 4)
+    z = paths(run, starts, ends, 5, key=key, at_once=4)
     some = [z.at(start)[:4] for start in range(0, z.number, 4)]
     np.testing.assert_array_equal(np.concatenate(some), together)
     with pytest.raises(UserError, match="0 interpolation steps"):
-        ways(run, starts, ends, 0, key=key)
+        paths(run, starts, ends, 0, key=key)
 
-    # Decoded by hand: the first way is smooth, the second stands still, and nothing lies on it.
+
+def test_smooth_paths_and_what_lies_on_them():
+    def perplexity(sentences: list[str]) -> float:
+        return float(len(sentences))
+
+    # The first path is smooth, the second stands still, and nothing lies on it.
     first = ["a"] * 6 + ["a b"] * 5
-    monkeypatch.setattr(quality, "decode", lambda run, z, how, key: [*first, *[""] * 11])
-    monkeypatch.setattr(quality, "read_perplexity", lambda model, read, key: float(len(read)))
-    found = quality.interpolations(run, starts + ends, quality.Decoding(), run, key=key)
+    found = quality.along_paths([*first, *[""] * 11], perplexity)
     assert found["interpolation"]["measured"] == 1 == found["interpolation"]["equal_ends"]
     assert found["jump"] == found["path"] == found["monotone"] == {"model": 1.0}
     assert found["between_ppl"] == {"model": 9.0}  # strictly between, and no empty ones
-    # A model that decodes the same sentence everywhere has no ways, but is read.
-    monkeypatch.setattr(quality, "decode", lambda run, z, how, key: ["a"] * 22)
-    found = quality.interpolations(run, starts + ends, quality.Decoding(), run, key=key)
+    # A model that decodes the same sentence everywhere has no paths, but is read.
+    found = quality.along_paths(["a"] * 22, perplexity)
     assert found["interpolation"] == {"points": 11, "pairs": 2, "measured": 0, "equal_ends": 2}
     assert found["between_ppl"] == {"model": 18.0} and "jump" not in found
 
@@ -146,10 +147,9 @@ def test_mistakes_end_in_one_line(run, capsys, options, says):
     assert err.startswith("jvae: ") and err.count("\n") == 1
 
 
-def test_samples_without_a_word_are_refused(run, corpus, monkeypatch):
-    monkeypatch.setattr(quality, "sample_prior", lambda run, number, how, key: [""] * number)
-    data = encode_corpus(run.config, corpus, run.tokenizer)
-    settings = {"number": 5, "reconstruction": "greedy", "pairs": 0, "seed": 0}
-    settings["say"] = lambda _: None
+def test_samples_without_a_word_are_refused(run):
     with pytest.raises(UserError, match="0 of 5 samples hold a word"):
-        quality.measure(run, data, quality.Decoding(), **settings)
+        quality.with_words(run, [""] * 5)
+    with pytest.raises(UserError, match="1 of 2 samples hold a word"):
+        quality.with_words(run, ["a", " "])
+    assert quality.with_words(run, ["a", " ", "b c"]) == ["a", "b c"]

@@ -1,6 +1,6 @@
 """An own PyTorch VAE of the published scripts' layout, and the fixture that it made.
 
-    python -m tests.experiments.torch_fixture
+    python -m tests.tasks.text.torch_fixture
 
 writes `torch_checkpoint/`: `model.pt` (a state_dict), `model.npz` (the same), `train.txt`,
 `test.txt`, and `expected.npz`: noise, and the numbers of each test sentence with it. Names and
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.experiments.test_import_torch import FOLDER, GROUP, SAMPLES, latent_noise
+from tests.tasks.text.test_import_torch import FOLDER, GROUP, SAMPLES, latent_noise
 
 EMBED, HIDDEN, LATENT = 5, 7, 3
 WORDS = ("zebra", "the", "a", "</i>", "sees", "big", "cat", "Cat", "naïve", "hears", "dog")
