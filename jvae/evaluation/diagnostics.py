@@ -1,6 +1,6 @@
-"""What the latent holds, from arrays with one row a sentence.
+"""Measures of what the latent holds, from arrays with one row an example.
 
-NumPy in double precision, on the host: these figures are differences of large numbers, and are
+NumPy in double precision, on the host: these measures are differences of large numbers, and are
 taken once per evaluation over a whole corpus.
 """
 
@@ -15,12 +15,12 @@ from jvae.remedies.aggregate import inverse_multiquadric
 
 
 class MutualInformation(NamedTuple):
-    """An estimate of the mutual information of sentence and latent, nats.
+    """An estimate of the mutual information of example and latent, nats.
 
     Attributes:
       value: it may be slightly negative near collapse, where its noise exceeds it.
       standard_error: of `value`; NaN where there is only one batch.
-      ceiling: what a perfect code would reach, up to that noise: no estimate tells more sentences
+      ceiling: what a perfect code would reach, up to that noise: no estimate tells more examples
         apart than it was shown.
     """
 
@@ -30,11 +30,11 @@ class MutualInformation(NamedTuple):
 
 
 class Discrepancy(NamedTuple):
-    """How far two distributions are apart, without a unit.
+    """Distance of two distributions, without a unit.
 
     Attributes:
       value: unbiased, hence about 0, or just below, where there is no difference.
-      standard_error: of `value`, over sentences.
+      standard_error: of `value`, over examples.
     """
 
     value: float
@@ -46,8 +46,8 @@ class KCurve(NamedTuple):
 
     Attributes:
       k: the numbers of samples.
-      nll: nats per sentence at each.
-      standard_error: of `nll`, over sentences.
+      nll: nats per example at each.
+      standard_error: of `nll`, over examples.
     """
 
     k: tuple[int, ...]
@@ -58,10 +58,12 @@ class KCurve(NamedTuple):
 def mutual_information(
     z: ArrayLike, mean: ArrayLike, log_var: ArrayLike, *, chunk: int = 512
 ) -> np.ndarray:
-    """The terms whose mean is `I_q(x; z) = E_x[E_q log q(z|x)] - E_x[E_q log q(z)]`, `[N]`, nats.
+    """Computes the terms of the mutual information of example and latent, `[N]`, nats.
+
+    Their mean is `I_q(x; z) = E_x[E_q log q(z|x)] - E_x[E_q log q(z)]`.
 
     The first expectation over z is the closed form `-1/2 sum_l (log 2 pi + 1 + log var_l)`, the
-    second uses the one sample `z_n`; `q(z) = 1/N sum_m q(z|x_m)` runs over the sentences given,
+    second uses the one sample `z_n`; `q(z) = 1/N sum_m q(z|x_m)` runs over the examples given,
     `x_n` itself among them.
 
     Args:
@@ -97,9 +99,9 @@ def mutual_information(
 def mi_corpus(
     z: ArrayLike, mean: ArrayLike, log_var: ArrayLike, *, chunk: int = 512
 ) -> MutualInformation:
-    """Mutual information against the aggregate posterior of all N sentences; ceiling `log N`.
+    """Estimates mutual information against the aggregate posterior of N examples; ceiling `log N`.
 
-    Its standard error is over sentences, as if their terms were independent. Not comparable with
+    Its standard error is over examples, as if their terms were independent. Not comparable with
     `mi_batch`.
 
     Args:
@@ -120,9 +122,9 @@ def mi_corpus(
 def mi_batch(
     z: ArrayLike, mean: ArrayLike, log_var: ArrayLike, *, batch_size: int = 32
 ) -> MutualInformation:
-    """Mutual information inside minibatches, averaged; ceiling `log batch_size`.
+    """Averages mutual information inside minibatches; ceiling `log batch_size`.
 
-    `sum_b n_b I_b / N`, where `I_b` takes the aggregate posterior over the `n_b` sentences of
+    `sum_b n_b I_b / N`, where `I_b` takes the aggregate posterior over the `n_b` examples of
     batch b. Batches are consecutive rows; a last, smaller batch counts by its size and lowers the
     ceiling, `sum_b n_b log(n_b) / N`. Its standard error is over batches. Not comparable with
     `mi_corpus`.
@@ -131,7 +133,7 @@ def mi_batch(
       z: `[N, L]`, one draw from each posterior.
       mean: `[N, L]`.
       log_var: `[N, L]`.
-      batch_size: sentences of a batch; 32 in the paper.
+      batch_size: examples of a batch; 32 in the paper.
 
     Raises:
       ValueError: see `mutual_information`.
@@ -154,7 +156,7 @@ def mi_batch(
 
 
 def mmd_squared(z: ArrayLike, draws: ArrayLike, *, chunk: int = 512) -> Discrepancy:
-    """`E k(z, z') + E k(y, y') - 2 E k(z, y)`: of the aggregate posterior q(z) and the prior, of y.
+    """Estimates `E k(z, z') + E k(y, y') - 2 E k(z, y)` of aggregate posterior and prior, of y.
 
     The mean over pairs i != j of `h_ij = k(z_i, z_j) + k(y_i, y_j) - k(z_i, y_j) - k(z_j, y_i)`,
     `k = C / (C + |z - z'|^2)`, `C = 2 L`: the mean square distance of a standard normal prior's
@@ -190,14 +192,14 @@ def mmd_squared(z: ArrayLike, draws: ArrayLike, *, chunk: int = 512) -> Discrepa
 
 
 def active_units(mean: ArrayLike, threshold: float = 0.01) -> tuple[int, np.ndarray]:
-    """Dimensions whose posterior mean varies over sentences, `Var_x(E_q[z_l | x]) > threshold`.
+    """Counts dimensions whose posterior means vary, `Var_x(E_q[z_l | x]) > threshold`.
 
     Args:
       mean: `[N, L]`, posterior means.
       threshold: in squared units of z.
 
     Returns:
-      Their number, and the variances `[L]` (unbiased; 0 for a single sentence).
+      Their number, and the variances `[L]` (unbiased; 0 for a single example).
 
     Source: Burda et al. 2016, section 5.2.
     """
@@ -206,16 +208,16 @@ def active_units(mean: ArrayLike, threshold: float = 0.01) -> tuple[int, np.ndar
     return int(np.sum(variances > threshold)), variances
 
 
-def perplexity(nll_sum: float, tokens: float) -> float:
-    """`exp(nll_sum / tokens)`: nats of a corpus and its predicted tokens, `</s>` included.
+def perplexity(nll_sum: float, symbols: float) -> float:
+    """Computes `exp(nll_sum / symbols)`, of the nats of a corpus and its predicted symbols.
 
     Infinity where a float cannot hold it, as with bounds that are far from any likelihood.
     """
-    return math.exp(nll_sum / tokens) if nll_sum / tokens < 700 else math.inf
+    return math.exp(nll_sum / symbols) if nll_sum / symbols < 700 else math.inf
 
 
 def iw_nll(log_weights: ArrayLike) -> np.ndarray:
-    """`-log 1/K sum_k exp(log_weights_k)`, `[N]`, nats: at least the NLL in expectation.
+    """Computes `-log 1/K sum_k exp(log_weights_k)`, `[N]`, nats: at least the NLL in expectation.
 
     Args:
       log_weights: `[K, N]`, `log p(x, z_k) - log q(z_k | x)`, nats.
@@ -226,7 +228,7 @@ def iw_nll(log_weights: ArrayLike) -> np.ndarray:
 
 
 def k_curve(log_weights: ArrayLike, ks: Iterable[int]) -> KCurve:
-    """`iw_nll` at fewer samples: how far the bound still falls with K.
+    """Computes `iw_nll` at fewer samples: how far the bound still falls with K.
 
     The estimate at k averages the `floor(K / k)` disjoint groups of k samples.
 
@@ -238,13 +240,13 @@ def k_curve(log_weights: ArrayLike, ks: Iterable[int]) -> KCurve:
       ValueError: a number outside 1 .. K.
     """
     weights = _double(log_weights)
-    total, sentences = weights.shape
+    total, examples = weights.shape
     ks = tuple(ks)
     if not all(1 <= k <= total for k in ks):
         raise ValueError(f"k must be from 1 to the {total} samples drawn, not {ks}")
     curve = []
     for k in ks:
-        groups = weights[: total // k * k].reshape(-1, k, sentences)
+        groups = weights[: total // k * k].reshape(-1, k, examples)
         nll = -_log_mean_exp(groups, axis=1).mean(axis=0)
         curve.append((nll.mean(), standard_error(nll)))
     nlls, errors = np.array(curve).reshape(-1, 2).T
@@ -252,7 +254,7 @@ def k_curve(log_weights: ArrayLike, ks: Iterable[int]) -> KCurve:
 
 
 def standard_error(values: ArrayLike) -> float:
-    """Of the mean of independent values `[N]`: `std(values) / sqrt(N)`; NaN for a single one."""
+    """Computes `std(values) / sqrt(N)`, of the mean of independent values `[N]`; NaN for one."""
     array = _double(values)
     if len(array) < 2:
         return math.nan
@@ -264,6 +266,6 @@ def _double(array: ArrayLike) -> np.ndarray:
 
 
 def _log_mean_exp(values: np.ndarray, axis: int) -> np.ndarray:
-    """`log mean exp` along an axis, without overflow."""
+    """Computes `log mean exp` along an axis, without overflow."""
     top = values.max(axis=axis, keepdims=True)
     return np.log(np.exp(values - top).mean(axis=axis)) + top.squeeze(axis)

@@ -14,15 +14,15 @@ from jvae.types import Array, Key, Params
 def model_posterior_mean(
     model: VAE, params: Params, batch: Batch, *, grid: Array, key: Key
 ) -> Array:
-    """`E_p(z|x)[z] = sum_g z_g p(x | z_g) p(z_g) / sum_g p(x | z_g) p(z_g)`.
+    """Computes `E_p(z|x)[z] = sum_g z_g p(x | z_g) p(z_g) / sum_g p(x | z_g) p(z_g)`.
 
     Where the encoder's mean differs from it the inference network lags behind the model; where it
-    is 0 for all sentences the model does without z.
+    is 0 for all examples the model does without z.
 
     Args:
       model: a VAE with L = 1.
       params: its parameters.
-      batch: B sentences.
+      batch: B examples.
       grid: `[G]`, evenly spaced points that cover the posterior.
       key: passed on to the decoder, which draws nothing in evaluation.
 

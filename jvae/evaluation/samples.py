@@ -1,4 +1,4 @@
-"""How many importance samples are enough, and what fewer of them cost."""
+"""Stops drawing importance samples when more would change little, and estimates how little."""
 
 import math
 from collections.abc import Callable
@@ -15,10 +15,10 @@ SLOWEST = 0.25  # power of 1/k at which the bias is taken to fall at least
 
 
 class Change(NamedTuple):
-    """What further samples would take off the mean IW-NLL.
+    """Amount that further samples would take off the mean IW-NLL.
 
     Attributes:
-      nll: nats per sentence, an estimate.
+      nll: nats per example, an estimate.
       error: its standard error.
     """
 
@@ -27,52 +27,52 @@ class Change(NamedTuple):
 
 
 def remaining_change(log_weights: ArrayLike, total: float) -> Change:
-    """By how much the mean IW-NLL would fall from the K samples at hand to `total`.
+    """Estimates by how much the mean IW-NLL would fall from the K samples at hand to `total`.
 
     Its bias is taken for `c k^-a`, where a follows from what the last two doublings of k brought:
     1 to first order in 1/k (the delta method), less for the heavy tails that text has. The rest
     is `d (1 - (K / total)^a) / (2^a - 1)`, d being what the last doubling brought. The error joins
-    that of the estimate, by the jackknife over sentences, and the noise of the samples still to
-    come: the two halves of the samples at hand tell how much a sentence's IW-NLL varies.
+    that of the estimate, by the jackknife over examples, and the noise of the samples still to
+    come: the two halves of the samples at hand tell how much a example's IW-NLL varies.
 
     Args:
       log_weights: `[K, N]`, nats, K at least 4.
       total: samples of which the first K are at hand; infinity for `-log p(x)` itself.
 
     Returns:
-      Nats per sentence. The error is NaN for a single sentence.
+      Nats per example. The error is NaN for a single example.
 
     Source: Nowozin 2018, proposition 1, for a = 1; the power is fitted, not derived.
     """
     logs = np.asarray(log_weights, np.float64)
-    count, sentences = logs.shape
+    count, examples = logs.shape
 
     def at(k: int) -> np.ndarray:
-        groups = logs[: count // k * k].reshape(-1, k, sentences)
+        groups = logs[: count // k * k].reshape(-1, k, examples)
         return np.array([iw_nll(group) for group in groups])
 
     quarters, halves, whole = at(count // 4), at(count // 2), iw_nll(logs)
     quarter, half = quarters.mean(axis=0), halves.mean(axis=0)
     drops = np.stack([quarter - half, half - whole])
     value = _extrapolate(drops.mean(axis=1), count / total)
-    if sentences == 1:
+    if examples == 1:
         return Change(float(value), math.nan)
-    others = (drops.sum(axis=1, keepdims=True) - drops) / (sentences - 1)
+    others = (drops.sum(axis=1, keepdims=True) - drops) / (examples - 1)
     without = _extrapolate(others, count / total)
-    jackknife = (sentences - 1) * np.var(without)
-    to_come = np.sum((halves[0] - halves[1]) ** 2) / 4 * (1 - count / total) / sentences**2
+    jackknife = (examples - 1) * np.var(without)
+    to_come = np.sum((halves[0] - halves[1]) ** 2) / 4 * (1 - count / total) / examples**2
     return Change(float(value), math.sqrt(jackknife + to_come))
 
 
 def _extrapolate(drops: np.ndarray, share: float) -> np.ndarray:
-    """What is left after two doublings that brought `drops` `[2, ..]`; `share` is K / total."""
+    """Extrapolates from two doublings that brought `drops` `[2, ..]`; `share` is K / total."""
     before, last = np.maximum(drops, 1e-12)  # noise about nothing left
     power = np.clip(np.log2(before / last), SLOWEST, 1)
     return last * (1 - share**power) / (2**power - 1)
 
 
 def block_size(num_samples: int, tolerance: float) -> int:
-    """Samples drawn at a time: all of them, unless fewer may do."""
+    """Returns how many samples are drawn at a time: all, unless fewer may suffice."""
     return min(BLOCK, num_samples) if tolerance else num_samples
 
 
@@ -85,7 +85,7 @@ def draw_until(draw: Callable[[int], np.ndarray], num_samples: int, tolerance: f
     Args:
       draw: number of the first sample -> the log weights of a block, `[block_size, N]`.
       num_samples: K at most.
-      tolerance: nats per sentence; 0 for all samples.
+      tolerance: nats per example; 0 for all samples.
 
     Returns:
       `[K, N]`, nats.
