@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import Clock
+from jvae.distributions import VectorSet
 from jvae.layers.denoising import Impulses, attend, denoising_attention, precompute
-from jvae.sets import VectorSet
 
 FOREIGN_LIMIT = 0.1  # cores
 ATTEMPTS = 5

@@ -18,62 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 
 import jvae
-from benchmarks.sizes import (
-    TF_HEADS,
-    TF_LAYERS,
-    Size,
-    random_tokens,
-    random_weights,
-    usual_start,
-)
+from benchmarks import building
+from benchmarks.building import chunk_size, make_model
+from benchmarks.sizes import Size, random_tokens, random_weights, usual_start
 from jvae.data.batching import choose_buckets, epoch_plan
-from jvae.decoders import DECODERS
-from jvae.encoders import ENCODERS
-from jvae.evaluation.corpus import samples_per_chunk
-from jvae.experiments.config import PRECISIONS, default_config
-from jvae.experiments.memory import decoder_states
 from jvae.generation import beam_search, greedy
 from jvae.remedies import InnerLoop
-from jvae.training.optimisers import OPTIMISERS
-from jvae.training.parallel import MODES
-from jvae.training.state import TrainState, create_state
-from jvae.training.steps import DeviceCorpus, DevicePlan, StepSettings, make_step
+from jvae.training.steps import DeviceData, DevicePlan
 from jvae.types import Array, Params
 
-KL_WEIGHT = {"kl_weight": np.float32(1)}
 NUM_SENTENCES = 1024  # on the device, for the steps to draw from
 
 
-def make_model(size: Size, dropout: float, precision: str = "float32") -> jvae.VAE:
-    """The VAE of this size."""
-    sizes = {
-        "vocab_size": size.vocab_size,
-        "latent_size": size.latent_size,
-        "embed_size": size.embed_size,
-        "hidden_size": size.hidden_size,
-        "dtype": PRECISIONS[precision],
-    }
-    noise = {"dropout_in": dropout, "dropout_out": dropout}
-    blocks = {"layers": TF_LAYERS, "heads": TF_HEADS, **noise}
-    of_encoder, of_decoder = (blocks, blocks) if size.decoder == "transformer" else ({}, noise)
-    return jvae.VAE(
-        encoder=ENCODERS[size.encoder](**sizes, **of_encoder),
-        decoder=DECODERS[size.decoder](**sizes, **of_decoder),
-        prior=jvae.standard_normal(latent_size=size.latent_size),
-        latent_size=size.latent_size,
-    )
-
-
-def as_batch(tokens: np.ndarray) -> jvae.Batch:
-    """Full rows of one length."""
-    rows, width = tokens.shape
-    return jvae.Batch(
-        jnp.asarray(tokens), jnp.full(rows, width - 1), jnp.arange(rows), jnp.ones(rows)
-    )
-
-
-class Training:
-    """A training step and its state, as `jvae.training.loop` drives them."""
+class Training(building.Training):
+    """A training run as `jvae.training.loop` drives it, over sentences on the device."""
 
     def __init__(
         self,
@@ -84,33 +42,22 @@ class Training:
         inner: InnerLoop | None,
         precision: str = "float32",
     ):
-        parallel = MODES["jit"](jax.local_devices()[:1], 1)
-        optimiser, inner_optimiser = (OPTIMISERS["sgd"](size.learning_rate) for _ in range(2))
-        buckets = choose_buckets(lengths, 4)
-        step = make_step(
-            make_model(size, size.dropout, precision),
-            jvae.negative_elbo,
-            optimiser,
-            inner_optimiser,
-            StepSettings(widths=buckets.widths, inner=inner),
-            parallel.sharding,
-        )
-        params = jax.tree.map(jnp.asarray, weights)
-        state = create_state(params, optimiser, inner_optimiser, aggressive=inner is not None)
-        self.state: TrainState = parallel.place_state(state)
-        self.step = parallel.compile(step)
-        self.key = parallel.replicate(jax.random.key(0))
-        self.corpus = parallel.replicate(DeviceCorpus(jnp.asarray(tokens), jnp.asarray(lengths)))
-        plan = epoch_plan(lengths, buckets.widths, size.batch_size, seed=0, epoch=0)
-        self.plan = parallel.replicate(DevicePlan(*map(jnp.asarray, plan)))
+        widths = choose_buckets(lengths, 4).widths
+        super().__init__(size, weights, widths, inner, precision)
+        self.data = self.on_device(tokens, lengths)
+        plan = epoch_plan(lengths, widths, size.batch_size, seed=0, epoch=0)
+        self.plan = self.parallel.replicate(DevicePlan(*map(jnp.asarray, plan)))
         self.rows, self.row = len(plan.bucket), 0
 
+    def on_device(self, tokens: np.ndarray, lengths: np.ndarray) -> DeviceData:
+        """Puts sentences where the step reads them."""
+        sentences = jvae.Tokens(jnp.asarray(tokens), jnp.asarray(lengths))
+        return self.parallel.replicate(DeviceData(sentences))
+
     def run(self, steps: int = 1) -> None:
-        """So many updates of the decoder, and what inner ones belong to them."""
+        """Makes so many updates of the decoder, and what inner ones belong to them."""
         for _ in range(steps):
-            self.state = self.step(
-                self.state, self.key, self.corpus, self.plan, jnp.int32(self.row), KL_WEIGHT
-            )
+            self.step(self.data, self.plan, jnp.int32(self.row))
             self.row = (self.row + 1) % self.rows
         jax.block_until_ready(self.state)
 
@@ -151,12 +98,8 @@ def iw(size: Size, sentences: int, samples: int) -> Callable[[], None]:
     """IW-NLL of so many sentences, in chunks of the memory that evaluation takes by default."""
     model = make_model(size, 0.0)
     params = jax.tree.map(jnp.asarray, random_weights(size, 0))
-    batch = as_batch(random_tokens(size, sentences, 0))
-    config = default_config()
-    config.model.update(decoder=size.decoder, hidden_size=size.hidden_size, heads=TF_HEADS)
-    states = decoder_states(config, size.length)
-    memory_bytes = config.evaluation.memory_mb * 2**20
-    chunk = samples_per_chunk(memory_bytes, sentences, size.vocab_size, states)
+    batch = jvae.text_batch(random_tokens(size, sentences, 0))
+    chunk = chunk_size(size, sentences)
     compiled = jax.jit(
         partial(jvae.iw_log_likelihood, model, num_samples=samples, chunk_size=chunk)
     )

@@ -4,7 +4,7 @@
 
 Same weights, same noise, no dropout. Both `Training` classes that are timed make one joint step of
 full sentences (`joint`, and its `loss`), and the LSTM's one round of inner updates and an outer one
-(`inner`); jvae's makes another joint step of a padded batch with a row that only fills it, against
+(`inner`); jvae's makes another joint step of a padded batch with a row that only pads it, against
 PyTorch sentence by sentence (`ragged`). Of a step every array's change is compared. IW-NLL in
 chunks, greedy sentences (not the CNN's) and those of beam search (the LSTM's) follow. All must
 agree to 1e-4 relative, the round of four updates to 1e-3; and with an error planted on PyTorch's
@@ -30,15 +30,17 @@ import jvae
 from benchmarks import device as devices
 from benchmarks import jvae_cases as of
 from benchmarks import torch_cases as th
+from benchmarks.building import make_model
 from benchmarks.planted import wrong_weights
 from benchmarks.sizes import SIZES, Size, random_tokens, random_weights
 from benchmarks.torch_model import TextVAE, load, read
+from jvae.batch import EOS, PAD
 from jvae.distributions import DiagonalGaussian
 from jvae.generation import beam_search, greedy
 from jvae.objectives.elbo import latent_keys
 from jvae.random import Stream, sample_keys, stream
 from jvae.training.steps import DevicePlan, inner_row
-from jvae.types import EOS, PAD, Key
+from jvae.types import Key
 
 QUANTITIES = ("loss", "joint", "ragged", "inner", "iw_nll", "greedy", "beam")
 TOLERANCES = {
@@ -55,7 +57,7 @@ ROOT = 0  # the key of `jvae_cases.Training`
 
 
 class Data(NamedTuple):
-    """`FULL_ROWS` batches of full sentences and a ragged one, whose last row fills it up."""
+    """`FULL_ROWS` batches of full sentences and a ragged one, whose last row only pads it."""
 
     tokens: np.ndarray
     lengths: np.ndarray
@@ -78,13 +80,13 @@ def make_data(size: Size) -> Data:
 def batch_of(data: Data, row: int) -> jvae.Batch:
     """A batch by its number in the plan."""
     index = np.arange(row * SENTENCES, (row + 1) * SENTENCES)
-    fields = (data.tokens[index], data.lengths[index], index, np.ones(SENTENCES, np.float32))
-    return jvae.Batch(*map(jnp.asarray, fields))
+    batch = jvae.text_batch(data.tokens[index], data.lengths[index])
+    return batch.replace(index=jnp.asarray(index))
 
 
 def standard_noise(batch: jvae.Batch, key: Key, samples: int, latent_size: int) -> np.ndarray:
     """`[S, B, L]`, the noise that jvae's samplers draw from this key."""
-    zeros = jnp.zeros((batch.tokens.shape[0], latent_size))
+    zeros = jnp.zeros((batch.rows, latent_size))
     keys = sample_keys(latent_keys(key, batch), jnp.arange(samples))
     return np.array(jax.vmap(DiagonalGaussian(zeros, zeros).sample)(keys))
 
@@ -95,13 +97,13 @@ def change(before: dict, after: dict) -> dict:
 
 
 def our_training(size: Size, data: Data, inner: int, rows: int, precision: str) -> of.Training:
-    """The timed program (its corpus is full sentences), given this data's rows."""
+    """The timed function (its corpus is full sentences), given this data's rows."""
     full = np.full(len(data.tokens), size.length, np.int32)
     loop = of.inner_loop(inner) if inner else None
     training = of.Training(size, data.weights, data.tokens, full, loop, precision)
     index = jnp.arange(rows * SENTENCES).reshape(rows, SENTENCES)
     weight = jnp.ones(index.shape).at[FULL_ROWS:, -1].set(0.0)
-    training.corpus = training.corpus._replace(lengths=jnp.asarray(data.lengths))
+    training.data = training.on_device(data.tokens, data.lengths)
     training.plan = DevicePlan(jnp.zeros(rows, jnp.int32), index, weight)
     training.row = 0
     return training
@@ -117,7 +119,7 @@ def ours(size: Size, data: Data, precision: str) -> dict[str, Any]:
     before = parameters()
     training.run()
     totals = training.state.totals
-    found = {"loss": float(totals.loss / totals.sentences), "joint": change(before, parameters())}
+    found = {"loss": float(totals.loss / totals.rows), "joint": change(before, parameters())}
     if precision == "bfloat16":
         return found
     training = our_training(size, data, 0, FULL_ROWS + 1, precision)
@@ -130,7 +132,7 @@ def ours(size: Size, data: Data, precision: str) -> dict[str, Any]:
         training.run()
         found["inner"] = change(before, parameters())
 
-    model, batch, key = of.make_model(size, 0.0), batch_of(data, 0), jax.random.key(7)
+    model, batch, key = make_model(size, 0.0), batch_of(data, 0), jax.random.key(7)
     params = jax.tree.map(jnp.asarray, data.weights)
     iw = partial(jvae.iw_log_likelihood, model, num_samples=SAMPLES, chunk_size=CHUNK)
     found["iw_nll"] = -jax.jit(iw)(params, batch, key=key)[0]

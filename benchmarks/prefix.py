@@ -2,7 +2,7 @@
 
     python -m benchmarks.prefix
 
-Decodes past every `</s>` up to `--max-length`, in blocks of 16 tokens of one compiled program, and
+Decodes past every `</s>` up to `--max-length`, in blocks of 16 tokens of one compiled function, and
 prints the time per token of the blocks that follow 16, 64 and 256 tokens. The caches hold the
 longest sentence from the start, so `--max-length=32 --prefixes=16` beside it tells what attention
 costs.
@@ -17,12 +17,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.jvae_cases import make_model
+from benchmarks.building import make_model
 from benchmarks.machine import Clock
 from benchmarks.sizes import SIZES, random_weights
-from jvae.generation.decoding import likeliest
-from jvae.types import BOS, Array, Params
-from jvae.vae import Decoder
+from jvae.batch import BOS
+from jvae.generation.decoding import likeliest, steps_of
+from jvae.model import Decoder
+from jvae.types import Array, Params
 
 BLOCK = 16  # tokens
 
@@ -32,14 +33,14 @@ State = tuple[Any, Array]
 
 def start(decoder: Decoder, params: Params, z: Array, max_length: int) -> State:
     """Before the first token."""
-    return decoder.start(params, z, max_length), jnp.full(len(z), BOS, jnp.int32)
+    return steps_of(decoder).start(params, z, None, max_length), jnp.full(len(z), BOS, jnp.int32)
 
 
 def continued(decoder: Decoder, tokens: int) -> Callable[[Params, State], tuple[State, Array]]:
     """The steps of `jvae.generation.greedy`, so many of them: the state, and `[tokens, B]`."""
 
     def advance(params: Params, state: State) -> tuple[State, Array]:
-        carry, logits = decoder.step(params, *state)
+        carry, logits = steps_of(decoder).step(params, *state)
         token = likeliest(logits, allow_unk=True)
         return (carry, token), token
 

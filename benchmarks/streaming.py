@@ -13,26 +13,22 @@ import statistics
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jvae
-from benchmarks.jvae_cases import KL_WEIGHT, make_model
+from benchmarks import building
 from benchmarks.sizes import SIZES, Size, usual_start
-from jvae.data import Split
-from jvae.data.batching import Buckets, Plan, choose_buckets, epoch_plan
+from jvae.batch import EOS, UNK, Tokens
+from jvae.data.batching import Plan, choose_buckets, epoch_plan
+from jvae.data.split import Split
 from jvae.data.store import StoredTokens
 from jvae.remedies import InnerLoop
-from jvae.training.feed import Feed, inner_rows, own_row, resident, streamed
 from jvae.training.loop import SYNC_EVERY
-from jvae.training.optimisers import OPTIMISERS
 from jvae.training.parallel import MODES, Parallel
-from jvae.training.state import create_state
-from jvae.training.steps import DeviceCorpus, StepSettings, make_step
-from jvae.types import EOS, UNK
+from jvae.training.pipeline import Pipeline, inner_rows, own_row, resident, streamed
+from jvae.training.steps import DeviceData
 
 BLOCK = 100_000
 SHORTEST, LONGEST = 5, 16  # predicted tokens
@@ -63,42 +59,29 @@ def write_corpus(folder: Path, sentences: int, vocab_size: int) -> Split:
         stored.append(flat)
         lengths[first : first + len(block)] = block
     stored.seal(lengths)
-    return Split(stored, lengths)
+    return Split(Tokens(stored, lengths), lengths)
 
 
-class Training:
-    """A training run as `jvae.training.loop` drives it, from any feed."""
+class Training(building.Training):
+    """A training run as `jvae.training.loop` drives it, from any input pipeline."""
 
     def __init__(
         self,
         size: Size,
-        buckets: Buckets,
-        feed: Feed,
+        widths: tuple[int, ...],
+        pipeline: Pipeline,
         plan: Plan,
         inner: InnerLoop | None,
-        parallel: Parallel,
     ):
-        optimisers = [OPTIMISERS["sgd"](size.learning_rate) for _ in range(2)]
-        step = make_step(
-            make_model(size, size.dropout),
-            jvae.negative_elbo,
-            *optimisers,
-            StepSettings(widths=buckets.widths, inner=inner),
-            parallel.sharding,
-        )
-        weights = jax.tree.map(jnp.asarray, usual_start(size))
-        state = create_state(weights, *optimisers, aggressive=inner is not None)
-        self.state = parallel.replicate(state)
+        super().__init__(size, usual_start(size), widths, inner)
         self.inner = inner
-        self._step = parallel.compile(step)
-        self._key = parallel.replicate(jax.random.key(0))
-        self._given = feed.steps(plan, 0, 0, inner is not None)
+        self._inputs = pipeline.inputs(plan, 0, 0, inner is not None)
 
     def run(self, steps: int) -> float:
-        """Seconds per step."""
+        """Makes so many steps and returns the seconds per step."""
         start = time.monotonic()
         for number in range(steps):
-            self.state = self._step(self.state, self._key, *next(self._given), KL_WEIGHT)
+            self.step(*next(self._inputs))
             if (number + 1) % SYNC_EVERY == 0 or self.inner is not None:
                 float(self.state.totals.loss)
         jax.block_until_ready(self.state)
@@ -106,31 +89,31 @@ class Training:
 
     def close(self) -> None:
         """Ends the threads."""
-        self._given.close()
+        self._inputs.close()
 
 
 def compare(
     size: Size, part: Split, inner: InnerLoop | None, rounds: int, steps: int, parallel: Parallel
 ) -> None:
     """The same steps in both forms, in turns."""
-    buckets = choose_buckets(part.lengths, 4)
-    plan = epoch_plan(part.lengths, buckets.widths, size.batch_size, seed=0, epoch=0)
-    tokens = part.tokens[np.arange(len(part.lengths))]
-    corpus = parallel.replicate(DeviceCorpus(jnp.asarray(tokens), jnp.asarray(part.lengths)))
+    widths = choose_buckets(part.widths, 4).widths
+    plan = epoch_plan(part.widths, widths, size.batch_size, seed=0, epoch=0)
+    sentences, _ = part.take(np.arange(len(part)))
+    data = parallel.replicate(DeviceData(jax.tree.map(jnp.asarray, sentences)))
     draw, capacity = own_row, 1
     if inner is not None:
         capacity = inner.max_updates
         draw = jax.jit(partial(inner_rows, jax.random.key(0), capacity))
-    forms: dict[str, Any] = {
-        "resident": resident(corpus, parallel.replicate),
+    pipelines: dict[str, Pipeline] = {
+        "resident": resident(data, parallel.replicate),
         "streamed": streamed(part, draw, capacity, parallel.replicate),
     }
     runs = {
-        name: Training(size, buckets, feed, plan, inner, parallel) for name, feed in forms.items()
+        name: Training(size, widths, pipeline, plan, inner) for name, pipeline in pipelines.items()
     }
     for run in runs.values():
         run.run(2)  # compiles
-    ratios, seconds = [], {name: [] for name in forms}
+    ratios, seconds = [], {name: [] for name in pipelines}
     for number in range(rounds):
         order = list(runs) if number % 2 == 0 else list(runs)[::-1]
         for name in order:
@@ -163,17 +146,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("."))
     options = parser.parse_args()
     size, start = SIZES[options.size], time.monotonic()
-    parallel = MODES["jit"](jax.local_devices()[:1], 1)
+    parallel = MODES["jit"](jax.local_devices()[:1])
 
     say(start, "at the start")
     split = write_corpus(options.folder, options.sentences, size.vocab_size)
-    say(start, f"{options.sentences:,} sentences, {split.lengths.sum():,} tokens on disk")
-    buckets = choose_buckets(split.lengths, 4)
+    say(start, f"{options.sentences:,} sentences, {split.symbols.sum():,} tokens on disk")
+    buckets = choose_buckets(split.widths, 4)
     say(start, f"{buckets}")
-    plan = epoch_plan(split.lengths, buckets.widths, size.batch_size, seed=0, epoch=0)
+    plan = epoch_plan(split.widths, buckets.widths, size.batch_size, seed=0, epoch=0)
     say(start, f"plan of an epoch, {len(plan.bucket):,} batches")
-    feed = streamed(split, own_row, 1, parallel.replicate)
-    training = Training(size, buckets, feed, plan, None, parallel)
+    pipeline = streamed(split, own_row, 1, parallel.replicate)
+    training = Training(size, buckets.widths, pipeline, plan, None)
     training.run(SYNC_EVERY)
     say(start, "first steps")
     before = megabytes()
@@ -182,9 +165,9 @@ def main() -> None:
         say(start, f"step {(number + 1) * (options.steps // 8)}, {1 / seconds:.2f} steps/s")
     print(f"growth over {options.steps} steps: {megabytes() - before} MB")
     training.close()
-    del plan, training, feed
+    del plan, training, pipeline
 
-    part = Split(split.tokens, split.lengths[: options.part])
+    part = split.first(options.part)
     compare(size, part, None, options.rounds, 16, parallel)
     compare(size, part, InnerLoop(20, 21), options.rounds, 1, parallel)
 

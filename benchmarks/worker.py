@@ -13,7 +13,7 @@ import time
 from benchmarks import device as devices
 from benchmarks.cases import Case, Run, prepare
 from benchmarks.machine import Clock, matmul_peak
-from jvae.experiments.process import keep_freed_memory
+from jvae.runs.process import keep_freed_memory
 
 
 def main(framework: str, device: str, tf32: bool) -> None:

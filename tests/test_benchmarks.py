@@ -53,11 +53,11 @@ def test_a_case_that_does_not_exist_is_refused(name):
 def test_what_is_timed_after_a_prefix_is_greedy_decoding():
     import jax
 
-    from benchmarks.jvae_cases import make_model
+    from benchmarks.building import make_model
     from benchmarks.prefix import continued, start
     from benchmarks.sizes import SIZES, random_weights
     from jvae.generation import greedy
-    from jvae.types import EOS
+    from jvae.batch import EOS
 
     size = SIZES["tiny_tf"]
     decoder, params = make_model(size, 0.0).decoder, random_weights(size, 0)["decoder"]
