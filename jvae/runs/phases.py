@@ -119,9 +119,9 @@ def start_from(
     return state._replace(params=taken)
 
 
-def with_groups(state: TrainState, params: Params, groups: tuple[str, ...]) -> TrainState:
-    """Takes some groups of another run's parameters; optimisers start from zeros all the same."""
-    return state._replace(params=state.params | {name: params[name] for name in groups})
+def with_groups(state: TrainState, groups: Params) -> TrainState:
+    """Replaces groups of the parameters; optimisers start from zeros all the same."""
+    return state._replace(params=state.params | groups)
 
 
 def _difference(theirs: Params, ours: Params) -> str | None:

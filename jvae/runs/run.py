@@ -45,7 +45,7 @@ from jvae.runs.phases import (
 )
 from jvae.runs.process import Compilations, environment, prepare_process
 from jvae.runs.report import print_table
-from jvae.runs.task import Data, Task
+from jvae.runs.task import Data, Phase, Task
 from jvae.training import checkpoint
 from jvae.training.control import finished
 from jvae.training.logs import MetricsLog, Progress, read_metrics, write_atomically
@@ -54,6 +54,7 @@ from jvae.training.parallel import MODES, Parallel, choose_devices, join_process
 from jvae.training.profile import Profiler
 from jvae.training.settings import make_control
 from jvae.training.state import num_parameters
+from jvae.types import Params
 
 Say = Callable[[str], None]
 
@@ -64,7 +65,7 @@ class Trained(NamedTuple):
     Attributes:
       run: the best epoch; its parameters are on the devices.
       functions: compiled, of its model.
-      fitted: the batch sizes that fit into memory; None of a phase, which is not evaluated.
+      fitted: the batch sizes that fit into memory; None of a finished phase, which needs none.
       history: records of all epochs.
       predicted: the memory peak, bytes, if known.
     """
@@ -216,11 +217,14 @@ def train_run(
             write_atomically(files / name, text)
         save_config(files, task, config)
         write_atomically(files / "environment.json", json.dumps(environment(), indent=2) + "\n")
-        earlier = [] if stored is not None else list(task.phases(config))
-        taken = [
-            (phase, _phase(task, phase, workdir, files, data, parallel, say, phases))
-            for phase in earlier
-        ]
+        taken: Params = {}
+        records = []
+        for phase in task.phases(config) if stored is None else ():
+            groups, record = _phase(task, phase, workdir, files, data, parallel, say, phases)
+            taken |= groups
+            records.append(record)
+        if records:
+            write_atomically(files / RECORD, json.dumps(records, indent=2) + "\n")
         model = task.build(config, data.resources, None)
         options = config.training
         # The other run first: of it only the parameters are kept beside the whole fresh state.
@@ -238,17 +242,19 @@ def train_run(
         if stored is not None:
             state = parallel.place_state(checkpoint.restore(checkpoints, state))
             say(f"resumed at step {int(state.step)}, {int(state.epoch)} epochs finished")
-        for phase, params in taken:
-            state = with_groups(state, params, phase.groups)
+        state = with_groups(state, taken)
         if stored is None and (taken or options.start_from):
             # From here on the phases, or the other run, may be deleted.
             checkpoint.save(checkpoints, state, meta, None)
+        del taken
         functions = make_functions(model, parallel.compile_evaluation, parallel.shard)
-        fitted, needs = _fit(task, config, functions, state.params, data, parallel, evaluated)
         log = MetricsLog(files, int(state.epoch))
-        predicted = None
+        fitted, predicted = None, None
         try:
             if evaluated or not finished(state, make_control(config)):
+                fitted, needs = _fit(
+                    task, config, functions, state.params, data, parallel, evaluated
+                )
                 job, memory, microbatches = make_job(
                     task, fitted.config, functions, data, parallel, state, meta
                 )
@@ -285,7 +291,7 @@ def train_run(
         params = fit_prior(functions, params, split, key=key)
         save_prior(files, params["prior"], epoch)
     trained = TrainedRun(files, task, config, data.resources, model, params, epoch)
-    return Trained(trained, functions, fitted if evaluated else None, log.history, predicted)
+    return Trained(trained, functions, fitted, log.history, predicted)
 
 
 def _fit(
@@ -307,15 +313,15 @@ def _fit(
 
 def _phase(
     task: Task,
-    phase: Any,
+    phase: Phase,
     workdir: Path,
     files: Path,
     data: Data,
     parallel: Parallel,
     say: Say,
     phases: Path | None,
-) -> Any:
-    """Trains a phase, records what it cost, and returns its parameters."""
+) -> tuple[Params, dict[str, Any]]:
+    """Trains a phase; returns the groups that are taken from it, and what it cost."""
     folder = (phases / phase_key(task, phase)) if phases else workdir / phase.name
     own = folder if files == workdir else files / phase.name
 
@@ -325,9 +331,8 @@ def _phase(
     tell(f"{phase.about}, in {folder}")
     trained = train_run(task, phase.config, folder, own, data, parallel, tell, evaluated=False).run
     tell(f"over: {phase.done.format(epoch=trained.epoch)}")
-    record = [record_of(phase, trained, folder)]
-    write_atomically(files / RECORD, json.dumps(record, indent=2) + "\n")
-    return trained.params
+    taken = {name: trained.params[name] for name in phase.groups}
+    return taken, record_of(phase, trained, folder)
 
 
 def evaluate_run(

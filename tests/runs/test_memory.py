@@ -11,19 +11,22 @@ import pytest
 
 from jvae.errors import UserError
 from jvae.evaluation.corpus import prior_samples
-from jvae.evaluation.evaluate import EvaluationSettings, evaluate
-from jvae.evaluation.programs import make_programs
-from jvae.experiments import memory
-from jvae.experiments.job import split_batches
-from jvae.experiments.memory import fit_evaluation
-from jvae.experiments.setup import encode_corpus, load_data_corpus, load_run
+from jvae.evaluation.evaluate import evaluate
+from jvae.evaluation.evidence import Evidence
+from jvae.evaluation.functions import make_functions
+from jvae.evaluation.settings import EvaluationSettings
 from jvae.random import Stream, stream
+from jvae.runs import memory
+from jvae.runs.directory import load_run
+from jvae.runs.job import split_batches
+from jvae.runs.memory import fit_evaluation
 from jvae.training.parallel import MODES
+from tests.tiny import TEXT
 
 # The gradient of a softmax with 320 MB of logits, in a process that holds some 200 MB.
 LARGE = """
 import json, jax, jax.numpy as jnp
-from jvae.experiments.memory import forecast, in_use
+from jvae.runs.memory import forecast, in_use
 from jvae.training.memory import program_memory
 from jvae.training.parallel import MODES
 
@@ -34,7 +37,7 @@ arguments = jnp.ones((10000, 64)), jnp.ones((64, 8000))
 compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arguments).compile()
 lines = []
 before = in_use()
-one = MODES["jit"](jax.devices()[:1], 1)
+one = MODES["jit"](jax.devices()[:1], 1, {})
 predicted = forecast({"gradient": program_memory(compiled)}, one, lines.append)
 jax.block_until_ready(compiled(*arguments))
 print(json.dumps([before.now, predicted, in_use().peak, lines]))
@@ -66,28 +69,35 @@ def test_a_run_says_both(finished):
 
 @pytest.fixture(scope="module")
 def setting(finished):
-    run = load_run(finished.workdir)
-    data = encode_corpus(run.config, load_data_corpus(run.config), run.tokenizer)
-    parallel = MODES["jit"](jax.devices()[:1], 1)
+    run = load_run(finished.workdir, TEXT)
+    data = TEXT.load(run.config, resources=run.resources)
+    parallel = MODES["jit"](jax.devices()[:1], 1, TEXT.split_axes)
     return (
         run,
-        make_programs(run.model, parallel.compile_evaluation, parallel.shard),
+        make_functions(run.model, parallel.compile_evaluation, parallel.shard),
         data,
         parallel,
     )
 
 
+def evaluated(run, functions, split, settings: EvaluationSettings) -> dict:
+    """The results of a split, with key 0."""
+    key = jax.random.key(0)
+    return evaluate(
+        TEXT.metrics, Evidence(functions, run.params, split, key, settings, TEXT.nouns)
+    )
+
+
 def fitted(setting, **fields):
-    run, programs, data, parallel = setting
+    run, functions, data, parallel = setting
     config = run.config.copy_and_resolve_references()
     config.unlock()
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
-    size = run.tokenizer.vocab_size
-    return fit_evaluation(config, programs, run.params, data, parallel, size)
+    return fit_evaluation(TEXT, config, functions, run.params, data, parallel)
 
 
 def test_a_budget_takes_fewer_samples_at_once_with_the_same_numbers(setting):
-    run, programs, data, parallel = setting
+    run, functions, data, parallel = setting
     free = fitted(setting, evaluation__iw_samples=200)
     assert free.iw_chunk == 200
     whole = free.needs["importance weights, 200 samples at once"].total
@@ -97,21 +107,21 @@ def test_a_budget_takes_fewer_samples_at_once_with_the_same_numbers(setting):
     results = []
     for chunk in (free.iw_chunk, tight.iw_chunk):
         settings = EvaluationSettings(iw_samples=200, iw_chunk=chunk)
-        split, key = split_batches(run.config, data, "test", parallel), jax.random.key(0)
-        results.append(evaluate(programs, run.params, split, key=key, settings=settings)[0])
+        split = split_batches(run.config, data, "test", parallel)
+        results.append(evaluated(run, functions, split, settings))
     np.testing.assert_allclose(results[1]["iw_nll"], results[0]["iw_nll"], rtol=1e-6)
     # Draws from the prior are made batch by batch: the same as all at once.
-    key = stream(key, Stream.EVALUATION)
-    numbers = np.arange(results[0]["sentences"])
+    key = stream(jax.random.key(0), Stream.EVALUATION)
+    numbers = np.arange(results[0]["examples"])
     whole = np.asarray(prior_samples(run.model, run.params, numbers, key=key))
-    rec = programs.reconstruction(
+    rec = functions.reconstruction(
         run.params, lambda batch: whole[batch.index], split, len(whole), key
     )
     np.testing.assert_allclose(results[0]["prior_rec"], rec.mean(), rtol=1e-6)
 
 
-def test_a_budget_takes_fewer_sentences_at_once_with_the_same_numbers(setting):
-    run, programs, data, parallel = setting
+def test_a_budget_takes_fewer_examples_at_once_with_the_same_numbers(setting):
+    run, functions, data, parallel = setting
     one = {"evaluation__iw_samples": 1, "evaluation__iw_batch_size": 1}
     free = fitted(setting, **one)
     assert free.config.evaluation.batch_size == run.config.evaluation.batch_size == 64
@@ -120,13 +130,12 @@ def test_a_budget_takes_fewer_sentences_at_once_with_the_same_numbers(setting):
     assert 1 < tight.config.evaluation.batch_size < 64
     assert all(memory.total <= budget for memory in tight.needs.values())
     results = [
-        evaluate(
-            programs,
-            run.params,
+        evaluated(
+            run,
+            functions,
             split_batches(config, data, "train", parallel),
-            key=jax.random.key(0),
-            settings=EvaluationSettings(iw_samples=1, iw_sentences=1),
-        )[0]
+            EvaluationSettings(iw_samples=1, iw_examples=1),
+        )
         for config in (free.config, tight.config)
     ]
     for name in ("elbo", "prior_rec", "shuffled_rec"):
@@ -135,7 +144,7 @@ def test_a_budget_takes_fewer_sentences_at_once_with_the_same_numbers(setting):
 
 
 def test_a_budget_that_nothing_keeps_to_is_refused(setting, monkeypatch):
-    with pytest.raises(UserError, match="decoding even 1 sentence at once needs .* lower") as e:
+    with pytest.raises(UserError, match="decoding even 1 example at once needs .* lower") as e:
         fitted(setting, training__memory_gb=1e-6)
     assert "\n" not in str(e.value)
     monkeypatch.setattr(memory, "fit_batches", lambda config, *arguments: (config, {}))
@@ -148,11 +157,11 @@ def test_a_chunk_of_samples_is_as_large_as_a_device_s_own_rows_allow(setting, mo
     run, _, data, _ = setting
     monkeypatch.setattr(memory, "fit", lambda build, choices, *_, **named: (None, choices[0], None))
 
-    def chunk(devices: int, vocab_shards: int) -> int:
-        parallel = MODES["jit"](jax.devices()[:devices], vocab_shards)
-        programs = make_programs(run.model, parallel.compile_evaluation, parallel.shard)
+    def chunk(devices: int, model_shards: int) -> int:
+        parallel = MODES["jit"](jax.devices()[:devices], model_shards, TEXT.split_axes)
+        functions = make_functions(run.model, parallel.compile_evaluation, parallel.shard)
         many = {"evaluation__iw_samples": 10**6, "evaluation__memory_mb": 1}
-        return fitted((run, programs, data, parallel), **many).iw_chunk
+        return fitted((run, functions, data, parallel), **many).iw_chunk
 
     alone = chunk(1, 1)  # of 8 sentences
     assert chunk(4, 2) == pytest.approx(2 * alone, abs=2)
@@ -160,14 +169,14 @@ def test_a_chunk_of_samples_is_as_large_as_a_device_s_own_rows_allow(setting, mo
 
 
 def test_fewer_samples_are_those_of_a_run_with_so_many(setting):
-    run, programs, data, parallel = setting
-    split, key = split_batches(run.config, data, "test", parallel), jax.random.key(0)
+    run, functions, data, parallel = setting
+    split = split_batches(run.config, data, "test", parallel)
 
     def numbers(samples: int, tolerance: float):
         settings = EvaluationSettings(
-            iw_samples=samples, iw_chunk=30, iw_tolerance=tolerance, iw_sentences=20
+            iw_samples=samples, iw_chunk=30, iw_tolerance=tolerance, iw_examples=20
         )
-        return evaluate(programs, run.params, split, key=key, settings=settings)[0]
+        return evaluated(run, functions, split, settings)
 
     adaptive, plain = numbers(300, 100.0), numbers(100, 0.0)
     assert adaptive["iw_samples"] == 100 and adaptive["iw_remaining"]["samples"] == 300

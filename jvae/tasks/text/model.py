@@ -118,11 +118,17 @@ def counts_vectors(config: Any) -> bool:
 
 
 def check_data(config: Any, data: Data) -> None:
-    """Refuses sentences of more tokens than the model can count.
+    """Refuses a vocabulary that cannot be cut, and sentences of more tokens than are counted.
 
     Raises:
       UserError: says which field to change.
     """
+    shards, size = config.training.model_shards, data.resources.vocab_size
+    if size % shards:
+        raise UserError(
+            f"training.model_shards = {shards} does not divide the vocabulary of {size} tokens: "
+            f"choose a divisor, or begin a run with data.max_size = {size - size % shards}"
+        )
     longest = data.buckets.widths[-1]
     if counts_vectors(config) and not config.data.max_length and longest > most_tokens(config):
         most = config.model.transformer.max_positions
