@@ -60,9 +60,9 @@ def table_rows(
     rows = []
     for row in (row for metric in metrics for row in metric.rows):
         if row.key in results and (text := row.text(results, nouns)):
-            label = row.label if isinstance(row.label, str) else row.label(results, nouns)
+            name = row.name if isinstance(row.name, str) else row.name(results, nouns)
             note = nouns.put(row.note) if isinstance(row.note, str) else row.note(results, nouns)
-            rows.append((label, text, note))
+            rows.append((name, text, note))
     return rows
 
 

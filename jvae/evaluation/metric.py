@@ -42,14 +42,14 @@ class Row(NamedTuple):
 
     Attributes:
       key: of the results, without which there is no row.
-      label: `(results, nouns) -> first column`, or the text itself.
+      name: `(results, nouns) -> first column`, or the text itself.
       text: `(results, nouns) -> the number in words`; "" for no row.
       note: `(results, nouns) -> last column`, or the text itself, which may contain "{row}",
         "{symbol}" and "{floor}", see `Nouns`.
     """
 
     key: str
-    label: Text | str
+    name: Text | str
     text: Text
     note: Text | str
 

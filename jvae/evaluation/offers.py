@@ -31,7 +31,8 @@ class Offers(NamedTuple):
 
     def meets(self, needs: frozenset[str]) -> bool:
         """Tells whether all these capabilities are there."""
-        return all(name in self.more or getattr(self, name, False) for name in needs)
+        offered = self._asdict()
+        return all(name in self.more or offered.get(name, False) for name in needs)
 
 
 # Of `Offers`, as the reference of metrics names them.
