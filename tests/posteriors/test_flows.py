@@ -10,7 +10,7 @@ import pytest
 import jvae
 from jvae.distributions import DiagonalGaussian, kl_divergence, sample_and_log_prob
 from jvae.evaluation.corpus import encode
-from jvae.posteriors import POSTERIORS
+from jvae.posteriors import iaf, planar
 from jvae.posteriors.flow import Flow
 from jvae.posteriors.iaf import AutoregressiveStep, masks
 from jvae.posteriors.planar import LEAST, planar_step
@@ -20,6 +20,7 @@ from tests.conftest import LATENT, VOCAB, make_batch
 
 B = 3
 RNG = np.random.default_rng(0)
+FAMILIES = {"planar": planar, "iaf": iaf}
 OPTIONS = {"planar": {"steps": 3}, "iaf": {"steps": 2, "hidden": 8}}
 KEYS = jax.random.split(jax.random.key(0), B)
 
@@ -35,7 +36,7 @@ def normal(*shape: int, scale: float = 1.0) -> jax.Array:
 
 def random_flow(name: str, size: int, scale: float = 1.0) -> Flow:
     """Of the dictionary, with outputs and parameters that bend it well."""
-    family = POSTERIORS[name](**OPTIONS[name])
+    family = FAMILIES[name](**OPTIONS[name])
     outputs = normal(B, family.size(size), scale=scale).at[:, size : 2 * size].multiply(0.3)
     shapes = jax.eval_shape(family.posterior.init, jax.random.key(0), outputs)
     params = jax.tree.map(lambda shape: normal(*shape.shape, scale=scale), shapes)
@@ -72,7 +73,7 @@ def test_the_density_is_the_base_s_over_the_jacobian(name):
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_density_is_differentiated_with_the_draw(name):
-    family = POSTERIORS[name](**OPTIONS[name])
+    family = FAMILIES[name](**OPTIONS[name])
     outputs = normal(B, family.size(4)).at[:, 4:8].multiply(0.3)
     params = jax.tree.map(lambda leaf: leaf + 0.5, family.posterior.init(KEYS[0], outputs))
 
@@ -199,7 +200,7 @@ def test_a_model_learns_every_parameter_and_weighs_its_own_draws():
     """An LSTM encoder over a decoder without words: little to compile."""
     batch, key = make_batch(4, 6), jax.random.key(1)
     sizes = {"vocab_size": VOCAB, "latent_size": LATENT, "embed_size": 5, "hidden_size": 7}
-    family = POSTERIORS["iaf"](**OPTIONS["iaf"])
+    family = iaf(**OPTIONS["iaf"])
     encoder = jvae.lstm_encoder(**sizes, family=family, init_scale=0.5)
 
     def log_prob(params, z, batch, context, *, key, train):

@@ -7,7 +7,6 @@ import pytest
 
 import jvae
 from jvae.posteriors import full, planar, vmf
-from jvae.priors import PRIORS
 from tests.conftest import LATENT, VOCAB, make_batch
 
 FAMILIES = {
@@ -27,7 +26,7 @@ def test_elbo_and_importance_weights_agree_and_a_step_is_finite(name):
     model = jvae.VAE(
         jvae.lstm_encoder(**sizes, **scales, family=family),
         jvae.lstm_decoder(**sizes, **scales),
-        PRIORS[prior](latent_size=LATENT),
+        getattr(jvae, prior)(latent_size=LATENT),
     )
     shapes = jax.eval_shape(lambda key: jvae.init(model, BATCH, key=key), KEY)
     rng = np.random.default_rng(11)

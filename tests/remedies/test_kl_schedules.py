@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jvae.remedies import KL_SCHEDULES, KLWeight
 from jvae.remedies.kl_schedules import (
-    KL_SCHEDULES,
     RAMPS,
     constant,
     cyclical,
@@ -98,10 +98,23 @@ def test_cyclical_ramps_of_other_shapes(shape, first):
     assert set(RAMPS) == {"linear", "cosine", "logistic"}
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", constant(0.8)),
+        ("linear", linear(0.1, 20, 0.8, 5)),
+        ("logistic", logistic(20, 0.3, 0.8)),
+        ("cyclical", cyclical(20, 2, 0.4, 0.1, 0.8, "cosine")),
+    ],
+)
+def test_a_schedule_is_built_of_its_options_and_the_shared_weights(name, expected):
+    options = {"logistic": {"steepness": 0.3}, "cyclical": {"cycles": 2, "ramp": 0.4}}
+    options["cyclical"]["shape"] = "cosine"
+    component = KL_SCHEDULES[name]
+    shared = KLWeight(start=0.1, end=0.8, steps=20, delay=5)
+    schedule = component.build(component.options(**options.get(name, {})), shared)
+    np.testing.assert_array_equal(values(schedule), values(expected))
+
+
 def test_all_schedules_are_listed():
-    assert {
-        "constant": constant,
-        "linear": linear,
-        "logistic": logistic,
-        "cyclical": cyclical,
-    } == KL_SCHEDULES
+    assert set(KL_SCHEDULES) == {"constant", "linear", "logistic", "cyclical"}

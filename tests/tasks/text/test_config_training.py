@@ -1,13 +1,12 @@
 """From a configuration to limits and optimisers, and what training cannot serve."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jvae.components import check
 from jvae.errors import UserError
-from jvae.experiments.building import make_control, make_inner_loop, make_optimisers
-from jvae.experiments.checks import check
-from jvae.experiments.config import default_config
+from jvae.tasks.text.config import TEXT_GROUPS, default_config
+from jvae.training.settings import make_control, make_inner_loop, make_rates
 
 
 def test_limits_and_inner_loop_come_from_the_configuration():
@@ -26,41 +25,40 @@ def test_limits_and_inner_loop_come_from_the_configuration():
 def test_the_learning_rate_warms_up():
     config = default_config()
     config.training.update({"learning_rate": 0.5, "warmup_steps": 4})
-    optimiser, inner = make_optimisers(config)
-    params, gradient, rates = {"w": jnp.zeros(1)}, {"w": jnp.ones(1)}, []
-    state = optimiser.init(params)
-    for _ in range(6):
-        update, state = optimiser.update(gradient, state, params)
-        rates.append(-float(update["w"][0]))
+    schedules = make_rates(config)
+    rates = [float(schedules["learning_rate"](step)) for step in range(6)]
     np.testing.assert_allclose(rates, [0, 0.125, 0.25, 0.375, 0.5, 0.5], rtol=1e-6)
-    update, _ = inner.update(gradient, inner.init(params), params)
-    assert float(update["w"][0]) == -1.0
+    assert float(schedules["inner_learning_rate"](0)) == 1.0
+    assert float(schedules["clip_norm"](0)) == 5.0
 
 
 @pytest.mark.parametrize("mode", ["ae", "lm"])
 def test_aggressive_training_needs_a_posterior(mode):
     config = default_config()
     config.training.aggressive = True
-    check(config)
+    check(TEXT_GROUPS, config)
     config.model.mode = mode
-    with pytest.raises(UserError, match=r"training.aggressive needs model.mode = 'vae'"):
-        check(config)
+    with pytest.raises(
+        UserError,
+        match=rf"training.aggressive = True needs .* model.mode = 'vae' gives it, not {mode!r}",
+    ):
+        check(TEXT_GROUPS, config)
 
 
 @pytest.mark.parametrize(
     ("model", "training", "says"),
     [
         ({"posterior_map": "batch_norm"}, {"batch_size": 1}, "at least 2"),
-        ({"posterior_map": "batch_norm"}, {"parallel": "pmap"}, "over the whole batch"),
-        ({"posterior_map": "batch_norm"}, {"memory_gb": 1.0}, "over the whole batch"),
+        ({"posterior_map": "batch_norm"}, {"parallel": "pmap"}, "its mean is of a whole batch"),
+        ({"posterior_map": "batch_norm"}, {"memory_gb": 1.0}, "its mean is of a whole batch"),
         ({"posterior": "full"}, {"aggressive": True}, "ends by the mutual information"),
-        ({"refine_steps": 20}, {"aggressive": True}, "both keep q up with the decoder"),
+        ({"refine": "semi_amortised"}, {"aggressive": True}, "both keep q up with the decoder"),
     ],
 )
 def test_a_posterior_that_training_cannot_serve_is_refused(model, training, says):
     config = default_config()
     config.model.update(model)
-    check(config)
+    check(TEXT_GROUPS, config)
     config.training.update(training)
     with pytest.raises(UserError, match=says):
-        check(config)
+        check(TEXT_GROUPS, config)
