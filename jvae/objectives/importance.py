@@ -49,25 +49,29 @@ def importance_weights(
     context = model.context(params, batch.condition, key=key, train=False)
     q = model.infer(params, batch, context, key=key, train=False).posterior
     p = model.prior.apply(params, context)
-    keys, decoder_key = latent_keys(key, batch), stream(key, Stream.DECODER)
+    keys = latent_keys(key, batch)
 
-    def likelihood(z: Any) -> Array:
+    def likelihood(z: Any, sample: Array) -> Array:
         arguments = params["decoder"], z, batch, context
         if model.decoder.joint is None:
+            decoder_key = stream(key, Stream.DECODER)
             return model.decoder.log_prob(*arguments, key=decoder_key, train=False)
-        log_likelihood, _, log_ratio = model.decoder.joint(*arguments, key=decoder_key, train=False)
+        # Each sample has noise of its own: samples that share it never average over it.
+        own_key = stream(key, Stream.DECODER, sample)
+        log_likelihood, _, log_ratio = model.decoder.joint(*arguments, key=own_key, train=False)
         return log_likelihood + log_ratio
 
-    def log_weight(sample_key: Key) -> Array:
+    def log_weight(sample_key: Key, sample: Array) -> Array:
         z, log_q = sample_and_log_prob(q, sample_key)
         log_q = q.log_prob(z) if log_q is None else log_q
-        return likelihood(z) + p.log_prob(z) - log_q
+        return likelihood(z, sample) + p.log_prob(z) - log_q
 
     chunks = math.ceil(num_samples / chunk_size)
     chunk_size = math.ceil(num_samples / chunks)  # of one size, so that the last is no waste
 
     def chunk(first: Array) -> Array:
-        return jax.vmap(log_weight)(sample_keys(keys, first + jnp.arange(chunk_size)))
+        samples = first + jnp.arange(chunk_size)
+        return jax.vmap(log_weight)(sample_keys(keys, samples), samples)
 
     firsts = first_sample + chunk_size * jnp.arange(chunks)
     log_weights = jax.lax.map(chunk, firsts)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jvae.batch import Batch
 from jvae.distributions import kl_divergence, sample_and_log_prob
+from jvae.errors import UserError
 from jvae.model import VAE
 from jvae.objectives import ELBOTerms, Scheduled
 from jvae.objectives.elbo import latent_keys
@@ -57,11 +58,16 @@ def iwae(
     Raises:
       TypeError: the posterior has no density (an autoencoder), or with "dreg" only that of its
         own draws (a flow).
+      UserError: the decoder has latents of its own.
 
     References:
       Burda et al. (2016), Importance Weighted Autoencoders, equation 8; Tucker et al. (2019),
       Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, equation 8.
     """
+    if model.decoder.joint is not None:
+        raise UserError(
+            "iwae does not weigh a decoder's latents of its own: take another decoder or the ELBO"
+        )
     context = model.context(params, batch.condition, key=key, train=train)
     inference = model.infer(params, batch, context, key=key, train=train)
     q, p = inference.posterior, model.prior.apply(params, context)
