@@ -200,7 +200,7 @@ def phases(config: Any) -> Sequence[Phase]:
         }
     )
     about = f"an autoencoder for at most {epochs} epochs"
-    done = "its best encoder is kept, the decoder starts afresh"
+    done = "the encoder of epoch {epoch} is kept, the decoder starts afresh"
     return (Phase("pretraining", first, ("encoder",), about, done),)
 
 
