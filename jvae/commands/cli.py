@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from jvae.commands import (
     arithmetic,
+    classes,
     cluster,
     encode,
     evaluate,
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "import-torch": import_torch.COMMAND,
     "arithmetic": arithmetic.COMMAND,
     "neighbours": neighbours.COMMAND,
+    "classes": classes.COMMAND,
     "cluster": cluster.COMMAND,
     "probe": probe.COMMAND,
     "impute": impute.COMMAND,

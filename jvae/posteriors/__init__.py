@@ -21,6 +21,8 @@ from jvae.capabilities import (
     DIAGONAL as DIAGONAL_POSTERIORS,
 )
 from jvae.components import Component, Registry
+from jvae.posteriors.categorical import CATEGORICAL
+from jvae.posteriors.categorical import categorical as categorical
 from jvae.posteriors.family import DIAGONAL as DIAGONAL
 from jvae.posteriors.family import Family as Family
 from jvae.posteriors.family import TokenFamily as TokenFamily
@@ -55,6 +57,7 @@ POSTERIORS: Registry = {
         gives=_TRAINED | {ONE_VECTOR, DIAGONAL_POSTERIORS, ANY_DENSITY},
         about="a Gaussian with a diagonal covariance",
     ),
+    "categorical": CATEGORICAL,
     "full": Component(
         build=lambda options, shared: full(),
         gives=_TRAINED | {ONE_VECTOR, ANY_DENSITY},

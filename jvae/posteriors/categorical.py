@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jvae.capabilities import ANY_DENSITY, DISCRETE_GRADIENT, FEW_VALUES, ONE_VECTOR, POSTERIOR
+from jvae.components import Component
 from jvae.posteriors.family import Family
 from jvae.types import Array, Key
 
@@ -80,3 +82,17 @@ def categorical() -> Family:
     Training needs an estimator for discrete latents, such as `jvae.estimators.enumeration`.
     """
     return Family(lambda size: size, Categorical)
+
+
+CLASSES = "latents that are classes"
+CLASS_PRIOR = "a prior over classes"
+CATEGORICAL = Component(
+    build=lambda options, shared: categorical(),
+    gives=frozenset({ONE_VECTOR, ANY_DENSITY, FEW_VALUES, CLASSES}),
+    needs={
+        POSTERIOR: "it is drawn from",
+        CLASS_PRIOR: "its KL is to one",
+        DISCRETE_GRADIENT: "no gradient passes through a draw of a class",
+    },
+    about="one of latent_size classes, a one-hot vector",
+)

@@ -13,6 +13,8 @@ from jvae.capabilities import (
     TOKEN_VECTORS,
 )
 from jvae.components import Component, Registry
+from jvae.priors.categorical import CATEGORICAL_PRIOR
+from jvae.priors.categorical import categorical_prior as categorical_prior
 from jvae.priors.dirichlet_process import build_dirichlet_process
 from jvae.priors.dirichlet_process import dirichlet_process as dirichlet_process
 from jvae.priors.mixture import MixtureOptions, build_mixture
@@ -32,6 +34,7 @@ PRIORS: Registry = {
         gives=frozenset({FIXED_PRIOR}),
         about="N(0, I)",
     ),
+    "categorical": CATEGORICAL_PRIOR,
     "mixture": Component(
         MixtureOptions, build_mixture, needs=_TAUGHT, about="a learnt mixture of Gaussians"
     ),

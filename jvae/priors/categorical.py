@@ -5,9 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jvae.components import Component
 from jvae.configs import option
 from jvae.model import Prior
-from jvae.posteriors.categorical import Categorical
+from jvae.posteriors.categorical import CLASS_PRIOR, CLASSES, Categorical
 from jvae.types import Key, Params
 
 
@@ -36,6 +37,12 @@ def categorical_prior(*, latent_size: int, learned: bool = False) -> Prior:
     return Prior(init, apply)
 
 
-def build_categorical_prior(options: CategoricalPriorOptions, shared: Any) -> Prior:
-    """Builds the prior of a configuration."""
-    return categorical_prior(latent_size=shared.latent_size, learned=options.learned)
+CATEGORICAL_PRIOR = Component(
+    CategoricalPriorOptions,
+    lambda options, shared: categorical_prior(
+        latent_size=shared.latent_size, learned=options.learned
+    ),
+    gives=frozenset({CLASS_PRIOR}),
+    needs={CLASSES: "it is a prior of classes"},
+    about="a probability of each of latent_size classes",
+)

@@ -2,6 +2,7 @@
 
 from jvae.evaluation.metric import Metric
 from jvae.evaluation.metrics.active_units import ACTIVE_UNITS as ACTIVE_UNITS
+from jvae.evaluation.metrics.classes import CLASSES as CLASSES
 from jvae.evaluation.metrics.importance import IMPORTANCE as IMPORTANCE
 from jvae.evaluation.metrics.latent_use import LATENT_USE as LATENT_USE
 from jvae.evaluation.metrics.likelihood import LIKELIHOOD as LIKELIHOOD
@@ -18,6 +19,7 @@ VAE_METRICS: tuple[Metric, ...] = (
     ACTIVE_UNITS,
     MMD,
     VECTORS,
+    CLASSES,
     LATENT_USE,
     VERDICT,
 )
