@@ -146,8 +146,8 @@ class Prior(NamedTuple):
 
     Attributes:
       init: `(key) -> params`.
-      apply: `(params, context) -> distribution`, broadcastable to leading axis B, of all the model's
-        parameters: a prior may be made with the encoder.
+      apply: `(params, context) -> distribution`, broadcastable to leading axis B. `params` are
+        all of the model's: a prior may be made with the encoder.
       observe: `(posterior, weight [B]) -> statistics`, sums over rows, for `fit`.
       fit: `(params, statistics) -> params`, of the prior, where a part of it is estimated from the
         posteriors of a whole split, not learnt.
