@@ -83,7 +83,7 @@ def refine(
       params: its parameters.
       q: the encoder's posterior, `[B, L]`.
       batch: B examples.
-      context: not used: the bound computes it.
+      context: of the condition, the same in all steps.
       key: the one that the terms are computed from (`jvae.elbo`).
       train: whether dropout acts, drawn anew in each step.
       steps: K.
@@ -94,8 +94,10 @@ def refine(
     References:
       Kim et al. (2018), Semi-Amortized Variational Autoencoders, algorithm 1.
     """
-    del context
-    amortised = model._replace(refine=None)
+    conditioner = model.conditioner
+    if conditioner is not None:  # The context is known.
+        conditioner = conditioner._replace(apply=lambda *_, **__: context)
+    amortised = model._replace(refine=None, conditioner=conditioner)
 
     def bound(q: DiagonalGaussian, key: Key) -> Array:
         given = model.encoder._replace(apply=lambda *_, **__: q)
