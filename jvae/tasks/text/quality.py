@@ -1,4 +1,4 @@
-"""How good a run's sentences are as text: fluent, varied, wide as the corpus, faithful, smooth.
+"""Quality of a run's sentences as text: fluent, varied, wide as the corpus, faithful, smooth.
 
 Two reference language models (`jvae.tasks.text.reference_models`) measure whether they are fluent
 and wide, and counts of words the rest.
