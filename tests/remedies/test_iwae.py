@@ -58,7 +58,7 @@ def path_gradients(encoder, decoder, keys):
 
 def samples(params, key, number: int) -> np.ndarray:
     """z `[K, B, L]`, those that the library draws."""
-    q = encode(params["encoder"], BATCH, key=None, train=True)
+    q = encode(params["encoder"], BATCH, None, key=None, train=True)
     keys = sample_keys(latent_keys(key, BATCH), jnp.arange(number))
     return np.asarray(jax.vmap(q.sample)(keys), np.float64)
 

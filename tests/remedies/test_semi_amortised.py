@@ -43,7 +43,7 @@ def test_two_steps_are_those_by_hand():
     """With momentum, and a clip that acts on some sentences only."""
     rate, momentum, clip = 0.05, 0.5, 3.0
     model = semi_amortised(MODEL, steps=2, learning_rate=rate, momentum=momentum, clip_norm=clip)
-    found = jax.jit(partial(model.infer, train=False))(PARAMS, BATCH, key=KEY)
+    found = jax.jit(partial(model.infer, train=False))(PARAMS, BATCH, key=KEY).posterior
     start = wrong(ORTHOGONAL)
     mean, log_var = start.mean, np.log(np.diagonal(start.covariance, axis1=1, axis2=2))
     speeds, clipped = [np.zeros_like(mean), np.zeros_like(mean)], []
@@ -68,14 +68,15 @@ def test_two_steps_are_those_by_hand():
 def test_the_steps_of_training_see_what_training_sees():
     """A decoder that says `sum z` more of its words while it trains: dropout, without chance."""
 
-    def log_prob(params, z, batch, *, key, train):
-        return MODEL.decoder.log_prob(params, z, batch, key=key, train=train) + train * jnp.sum(
-            z, -1
-        )
+    def log_prob(params, z, batch, context, *, key, train):
+        plain = MODEL.decoder.log_prob(params, z, batch, context, key=key, train=train)
+        return plain + train * jnp.sum(z, -1)
 
     other = MODEL._replace(decoder=MODEL.decoder._replace(log_prob=log_prob))
     model = semi_amortised(other, steps=1, learning_rate=0.1, **NO_CLIP)
-    evaluated, trained = (model.infer(PARAMS, BATCH, key=KEY, train=t).mean for t in (False, True))
+    evaluated, trained = (
+        model.infer(PARAMS, BATCH, key=KEY, train=t).posterior.mean for t in (False, True)
+    )
     np.testing.assert_allclose(trained - evaluated, np.full(trained.shape, 0.1), rtol=1e-3)
 
 
@@ -87,7 +88,7 @@ def test_small_steps_raise_the_bound_until_the_posterior_is_exact():
     def after(steps: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
         model = semi_amortised(MODEL, steps=steps, learning_rate=rate, **NO_CLIP)
         infer = partial(model.infer, PARAMS, BATCH, train=False)
-        q = jax.jit(jax.vmap(lambda key: infer(key=key)))(keys)
+        q = jax.jit(jax.vmap(lambda key: infer(key=key).posterior))(keys)
         return np.asarray(q.mean, np.float64), np.asarray(q.log_var, np.float64)
 
     exact = posterior(ORTHOGONAL)
@@ -105,7 +106,7 @@ def test_small_steps_raise_the_bound_until_the_posterior_is_exact():
 
 def test_importance_weights_and_evaluation_take_the_refined_posterior():
     model = semi_amortised(MODEL, steps=3, learning_rate=0.05, **NO_CLIP)
-    q = jax.jit(partial(model.infer, train=False))(PARAMS, BATCH, key=KEY)
+    q = jax.jit(partial(model.infer, train=False))(PARAMS, BATCH, key=KEY).posterior
     encoder = {"mean": q.mean, "log_var": q.log_var}
     assert np.all(np.abs(q.mean - PARAMS["encoder"]["mean"]) > 1e-3)
     given = PARAMS | {"encoder": encoder}  # the plain model with that posterior from the start
@@ -152,24 +153,25 @@ def test_a_language_vae_is_differentiated_through_its_steps():
     filled = batch.replace(x=jvae.Tokens(jnp.where(behind, 7, batch.x.ids), batch.x.lengths))
     np.testing.assert_allclose(run(params, filled)[0][1], elbos, rtol=1e-5)
     other = jax.tree.map(lambda field: field[::-1], batch)
-    other = other._replace(weight=jnp.array([0.0, 1.0, 1.0]), tokens=other.tokens.at[0].set(5))
+    x = jvae.Tokens(other.x.ids.at[0].set(5), other.x.lengths)
+    other = other.replace(weight=jnp.array([0.0, 1.0, 1.0]), x=x)
     (_, again), finite = run(params, other)
     np.testing.assert_allclose(again[1:], elbos[:2][::-1], rtol=1e-5)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(finite))
 
 
 def test_equal_sentences_have_equal_means_wherever_they_stand():
-    from jvae.experiments import use
-    from jvae.experiments.building import make_model
-    from jvae.experiments.config import default_config
-    from jvae.batch import Batch
+    from jvae.tasks.text import use
+    from jvae.tasks.text.config import default_config
+    from jvae.tasks.text.model import make_model
 
     config = default_config()
     config.model.update({"latent_size": 3, "embed_size": 4, "hidden_size": 5, "init_scale": 0.5})
-    config.model.refine_steps = 2
+    config.model.refine = "semi_amortised"
+    config.model.semi_amortised.steps = 2
     model, key = make_model(config, 9), jax.random.key(0)
-    tokens = jnp.array([[1, 5, 6, 2]] * 2)
-    batch = Batch(tokens, jnp.array([3, 3]), jnp.arange(2), jnp.ones(2))
+    assert model.refine is not None
+    batch = jvae.text_batch([[1, 5, 6, 2]] * 2)
     params = jax.jit(partial(jvae.init, model))(batch, key=key)
-    mean = use._encoder(model)(params, batch, key=key).mean
+    mean = use._encoder(model)(params, batch, key=key)[0]
     assert jnp.array_equal(mean[0], mean[1])
