@@ -30,7 +30,7 @@ def act(arguments: argparse.Namespace) -> None:
             f"{run.workdir} has model.posterior = {run.config.model.posterior!r}: only a "
             "categorical latent has classes; for others: jvae cluster"
         )
-    probabilities = run.encode(read).mean
+    probabilities = run.encode(read)
     lines = []
     for number in (-probabilities.sum(axis=0)).argsort(kind="stable"):
         members = (probabilities.argmax(axis=1) == number).nonzero()[0]

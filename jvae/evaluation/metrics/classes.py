@@ -34,6 +34,10 @@ def _compute(evidence: Any) -> dict[str, Any]:
     return {"classes": class_usage(evidence.terms.mean)}
 
 
+def _validate(evidence: Any) -> dict[str, Any]:
+    return _compute(evidence) if "classes" in evidence.offers.more else {}
+
+
 def _text(results: Any, nouns: Nouns) -> str:
     usage = results["classes"]
     return f"{usage['used']} of {len(usage['share'])}"
@@ -74,6 +78,6 @@ CLASSES = Metric(
             "`mi`, and `share` of the examples by class",
         ),
     ),
-    validation=_compute,
+    validation=_validate,
     progress=lambda record: f"classes {record['classes']['used']}" if "classes" in record else "",
 )
