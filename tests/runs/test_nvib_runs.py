@@ -9,26 +9,28 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from jvae.experiments.building import make_model
-from jvae.experiments.cli import main
-from jvae.experiments.report import table_rows
-from jvae.experiments.setup import (
-    TrainedRun,
-    encode_corpus,
-    example_batch,
-    load_data_corpus,
-    load_run,
-    make_tokenizer,
-)
-from jvae.experiments.use import Decoding, arithmetic, decode, reconstruct, ways
-from jvae.sets import VectorSet
 from rich.console import Console
 
 import jvae
+from jvae.commands import encode
+from jvae.commands.cli import main
+from jvae.compare.methods import configure
+from jvae.compare.nvib import measure, nvib_form
+from jvae.compare.run import compare as compare_runs
+from jvae.distributions.sets import VectorSet
 from jvae.errors import UserError
 from jvae.evaluation.corpus import prior_samples
-from jvae.experiments import nvib, nvib_comparison, quality, subcommands, use
-from tests.tiny import numbers, run_tiny
+from jvae.evaluation.evaluate import table_rows
+from jvae.evaluation.functions import SplitBatches, make_functions
+from jvae.evaluation.prior_fit import observe_split
+from jvae.experiments import nvib
+from jvae.runs.directory import TrainedRun, load_run
+from jvae.tasks.text import quality, use
+from jvae.tasks.text.model import example_batch, make_model
+from jvae.tasks.text.nvib_methods import NVIB
+from jvae.tasks.text.run import TextRun
+from jvae.tasks.text.use import Decoding, arithmetic, decode, paths, reconstruct
+from tests.tiny import TEXT, numbers, run_tiny
 
 EPOCHS = 2
 
@@ -38,21 +40,22 @@ def base(train):
     """A configuration of the smallest sizes."""
     config = nvib.get_config()
     config.data.update({"name": "text", "train": str(train), "max_buckets": 1})
-    config.model.update({"latent_size": 4, "embed_size": 4, "hidden_size": 4, "feed_forward": 4})
+    config.model.update({"latent_size": 4, "embed_size": 4, "hidden_size": 4})
+    config.model.transformer.feed_forward = 4
     config.training.update({"epochs": EPOCHS, "batch_size": 8, "max_batches": 0, "num_devices": 1})
-    config.evaluation.update({"iw_samples": 3, "num_examples": 2, "iw_sentences": 3})
+    config.evaluation.update({"iw_samples": 3, "num_examples": 2, "iw_examples": 3})
     config.objective.kl_epochs = 1.0
     return config
 
 
 @pytest.fixture(scope="module")
 def untrained(base):
-    config = nvib_comparison.configure(base, "vt", 0)
-    tokenizer = make_tokenizer(config, load_data_corpus(config))
+    config = configure(NVIB, base, "vt", 0)
+    tokenizer = TEXT.load(config).resources
     model = make_model(config, tokenizer.vocab_size)
     params = jax.jit(partial(jvae.init, model))(example_batch(), key=jax.random.key(3))
     params = jax.tree.map(lambda leaf: 2 * leaf, params)  # so that sentences differ
-    return TrainedRun(Path("untrained"), config, tokenizer, model, params, 0)
+    return TrainedRun(Path("untrained"), TEXT, config, tokenizer, model, params, 0)
 
 
 def test_prior_samples_are_drawn_some_at_a_time(untrained, monkeypatch):
@@ -73,7 +76,7 @@ def test_prior_samples_are_drawn_some_at_a_time(untrained, monkeypatch):
         np.testing.assert_array_equal(part.count[:rows], whole.count[start : start + rows])
 
 
-def test_a_way_between_two_sets_begins_and_ends_with_their_reconstructions(untrained, monkeypatch):
+def test_a_path_between_two_sets_begins_and_ends_with_their_reconstructions(untrained):
     some = [
         "the cat sees a small dog",
         "a bird hears",
@@ -81,19 +84,20 @@ def test_a_way_between_two_sets_begins_and_ends_with_their_reconstructions(untra
         "the dog likes the big big cat",
     ]
     how, key = Decoding(max_length=5), jax.random.key(1)
-    sentences = decode(untrained, ways(untrained, some[:2], some[2:], 3, key=key), how, key=key)
+    path = paths(untrained, some[:2], some[2:], 3, key=key)
+    sentences = decode(untrained, path, how, key=key)
     back = reconstruct(untrained, some, how, key=key)
     assert [sentences[row] for row in (0, 3, 2, 5)] == back
-    assert len(set(back)) == 4  # else any way might do
+    assert len(set(back)) == 4  # else any path might do
     with pytest.raises(UserError, match="sets of vectors, which have no spherical path: .* leave"):
-        ways(untrained, some[:1], some[1:2], 3, key=key, path="spherical")
+        paths(untrained, some[:1], some[1:2], 3, key=key, path="spherical")
     with pytest.raises(UserError, match="sets of vectors, which have no difference"):
         arithmetic(untrained, (some[0], some[1]), some[2], how, key=key)
-    way = ways(untrained, some[:2], some[2:], 3, key=key)
-    whole = way.at(0)
-    monkeypatch.setattr(use, "BATCH_SIZE", 2)
-    for start in range(way.number):
-        part = jax.tree.map(lambda leaf: leaf[:2], way.at(start))
+    whole = path.at(0)
+    assert path.number == 6
+    few = paths(untrained, some[:2], some[2:], 3, key=key, at_once=2)
+    for start in range(few.number):
+        part = jax.tree.map(lambda leaf: leaf[:2], few.at(start))
         jax.tree.map(
             np.testing.assert_array_equal,
             part,
@@ -101,30 +105,33 @@ def test_a_way_between_two_sets_begins_and_ends_with_their_reconstructions(untra
         )
 
 
-def test_what_is_written_of_sets_is_their_pooled_mean_alone(monkeypatch, capsys, tmp_path):
+def test_what_is_written_of_sets_is_their_pooled_mean_alone(untrained, monkeypatch, capsys, tmp_path):
     centre, mean = VectorSet(np.ones((2, 3, 4)), np.zeros((2, 3))), np.ones((2, 4))
-    found = SimpleNamespace(mean=mean, log_var=np.zeros((2, 0)), centre=centre)
-    monkeypatch.setattr(subcommands, "_load", lambda arguments: None)
-    monkeypatch.setattr(subcommands, "_tell_lost", lambda run, sentences: None)
+    found = use.Encoding(mean, np.zeros((2, 0)), centre)
+    monkeypatch.setattr(encode, "load", lambda arguments: TextRun(untrained))
+    monkeypatch.setattr(encode, "note_lost", lambda run, sentences: None)
     monkeypatch.setattr(use, "encode", lambda run, sentences, *, key: found)
     source, target = tmp_path / "in.txt", tmp_path / "z.npz"
     source.write_text("a\nb\n")
-    subcommands.encode(SimpleNamespace(file=source, output=target, seed=0))
+    encode.act(SimpleNamespace(file=source, output=target, seed=0))
     said = capsys.readouterr().out
     assert said == f"{target}: mean [2, 4] pooled over each sentence's vectors, sentences\n"
     with np.load(target) as file:
         assert set(file.files) == {"mean", "sentences"}
 
 
-def test_the_table_tells_of_sets():
-    figures = {"sentences": 4, "latent_size": 2, "shuffled_rec": 1.0, "kl": 9.0}
-    figures |= {"vectors": 3.0, "vectors_share": 0.25, "kl_gaussian": 8.0, "kl_length": 1.0}
-    rows = {name: (figure, note) for name, figure, note in table_rows(figures)}
+def test_the_table_has_rows_of_sets():
+    def rows_of(results):
+        rows = table_rows(TEXT.metrics, results, TEXT.nouns)
+        return {name: (number, note) for name, number, note in rows}
+
+    results = {"examples": 4, "latent_size": 2, "shuffled_rec": 1.0, "kl": 9.0}
+    results |= {"vectors": 3.0, "vectors_share": 0.25, "kl_gaussian": 8.0, "kl_length": 1.0}
+    rows = rows_of(results)
     assert rows["vectors"] == ("3.00", "kept of each sentence, 25% of its tokens")
     assert rows["  of Gaussians"] == ("8.00", "nats") and rows["  of the length"][0] == "1.00"
     assert "  of weights" not in rows
-    figures |= {"kl_dirichlet": 2.0, "kl_analytic": False}
-    rows = {name: (figure, note) for name, figure, note in table_rows(figures)}
+    rows = rows_of(results | {"kl_dirichlet": 2.0, "kl_analytic": False})
     assert rows["  of weights"][0] == "2.00" and "no part of KL" in rows["  of weights"][1]
 
 
@@ -137,9 +144,19 @@ def method(request):
     return request.param
 
 
-def compare(base, method, workdir):
-    console = Console(quiet=True)
-    (outcome,) = nvib_comparison.compare(base, [method], [0], workdir, console, number=20, pairs=1)
+def compare(base, method, workdir, **options):
+    measured = partial(
+        measure,
+        task=TEXT,
+        base=base,
+        language_model=workdir / "language-model",
+        number=20,
+        pairs=1,
+    )
+    form, console = nvib_form(TEXT), Console(quiet=True)
+    (outcome,) = compare_runs(
+        TEXT, base, [method], [0], workdir, console, form=form, measure=measured, **options
+    )
     return outcome
 
 
@@ -154,7 +171,9 @@ def compared(base, method, tmp_path_factory):
         patch.setattr(quality, "read_perplexity", lambda *_, **__: 7.0)
         load = quality.load_run
         patch.setattr(
-            quality, "load_run", lambda path: path.name != "language-model" and load(path)
+            quality,
+            "load_run",
+            lambda path, task: path.name != "language-model" and load(path, task),
         )
         outcome = compare(base, method, workdir)
     assert "error" not in outcome, outcome
@@ -168,7 +187,7 @@ def run(compared, method):
 
 def test_a_run_has_the_numbers_of_sets(compared, method):
     results, history = compared[1]["results"], compared[1]["history"]
-    ours, tokens = method.startswith("nvib"), results["tokens"] / results["sentences"]
+    ours, tokens = method.startswith("nvib"), results["symbols"] / results["examples"]
     assert len(history) == EPOCHS
     # A vector for each token, or for each at most; NVIB's prior's own is none of them.
     if ours:
@@ -183,7 +202,12 @@ def test_a_run_has_the_numbers_of_sets(compared, method):
     assert results["elbo"] == pytest.approx(-results["rec"] - results["kl"])
     assert results["kl_analytic"] != ours and "au" not in results and "mi_corpus" not in results
     found = results["quality"]
-    assert found["asked"] == {"number": 20, "pairs": 1, "epoch": results["best_epoch"]}
+    assert found["asked"] == {
+        "number": 20,
+        "pairs": 1,
+        "best_epoch": results["best_epoch"],
+        "split": "test",
+    }
     assert found["samples"] == 20
     assert found["interpolation"]["pairs"] == 1
     assert found.get("between_ppl", {"model": 7.0}) == {"model": 7.0}  # there may be no words
@@ -191,15 +215,14 @@ def test_a_run_has_the_numbers_of_sets(compared, method):
 
 
 def test_the_same_command_reads_what_is_there(base, method, compared, monkeypatch):
-    monkeypatch.setattr("jvae.experiments.runner.run", None)
     monkeypatch.setattr(quality, "measure", None)
-    again = compare(base, method, compared[0])
+    again = compare(base, method, compared[0], run=None)
     stored = json.loads((compared[0] / "comparison.json").read_text())["runs"][0]
     assert again["results"] == stored["results"]
 
 
 def test_a_stopped_run_resumes_to_the_same_numbers(base, method, run, tmp_path):
-    config = nvib_comparison.configure(base, method, 0)
+    config = configure(NVIB, base, method, 0)
     config.training.epochs = 1
     run_tiny(config, tmp_path)
     config.training.epochs = EPOCHS
@@ -208,16 +231,19 @@ def test_a_stopped_run_resumes_to_the_same_numbers(base, method, run, tmp_path):
 
 
 def test_the_prior_knows_how_many_vectors_training_sentences_keep(run, method):
-    trained, counted = load_run(run), json.loads((run / "counts.json").read_text())
-    assert counted["epoch"] == trained.epoch
-    data = encode_corpus(trained.config, load_data_corpus(trained.config), trained.tokenizer)
-    lengths = data.splits["train"].lengths
-    assert sum(counted["sentences"]) == len(lengths)
+    trained, stored = load_run(run, TEXT), json.loads((run / "prior.json").read_text())
+    assert stored["epoch"] == trained.epoch
+    data = TEXT.load(trained.config, resources=trained.resources)
+    split = data.splits["train"]
+    batches = SplitBatches(split, data.buckets.widths, batch_size=16)
+    functions = make_functions(trained.model)
+    counts = observe_split(functions, trained.params, batches, jax.random.key(0))
+    assert sum(counts) == len(split)
     if method == "vt":
-        assert counted["sentences"] == np.bincount(lengths).tolist()
+        np.testing.assert_array_equal(counts, np.bincount(split.x.lengths, minlength=len(counts)))
     p = np.exp(trained.params["prior"]["logits"])
-    known = np.array(counted["sentences"]) + 1
-    np.testing.assert_allclose(p[: len(known)] / p[0], known / known[0], rtol=1e-5)
+    known = counts + 1
+    np.testing.assert_allclose(p / p[0], known / known[0], rtol=1e-5)
 
 
 def test_a_run_is_pruned_without_training(run, method, compared, capsys):
@@ -248,8 +274,8 @@ def test_the_commands_of_a_run(run, train, capsys, tmp_path):
     assert len(lines) == 3 and set(" ".join(lines).split()) <= known
     (tmp_path / "file.txt").write_text("\n".join(sentences))
     back = call(capsys, "reconstruct", run, tmp_path / "file.txt", "--max-length", 13)
-    way = call(capsys, "interpolate", run, *sentences, "--steps", 3, "--max-length", 13)
-    # The ends of the way are the reconstructions: a set of weight 0 is not there.
-    assert [way[0], way[-1]] == back and len(way) == 3
+    path = call(capsys, "interpolate", run, *sentences, "--steps", 3, "--max-length", 13)
+    # The ends of the path are the reconstructions: a set of weight 0 is not there.
+    assert [path[0], path[-1]] == back and len(path) == 3
     call(capsys, "encode", run, tmp_path / "file.txt", "-o", tmp_path / "z.npz")
     assert np.load(tmp_path / "z.npz")["mean"].shape == (2, 4)

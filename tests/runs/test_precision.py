@@ -8,21 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jvae.evaluation.programs import make_programs
-from jvae.experiments.building import make_model
-from jvae.experiments.cli import main
-from jvae.vae import VAE
 
 import jvae
+from jvae.commands.cli import main
+from jvae.evaluation.functions import make_functions
 from jvae.evaluation.posterior_grid import model_posterior_mean
-from jvae.experiments import chitchat, impute, nvib, use
+from jvae.experiments import chitchat, nvib
+from jvae.model import VAE
+from jvae.tasks.text import impute, likelihood, use
+from jvae.tasks.text.model import make_model
 from tests.conftest import VOCAB, make_batch
-from tests.tiny import run_tiny, tiny_config, training_only
+from tests.tiny import run_tiny, tiny_config, train_tiny
 from tests.training.setting import make_problem
-from tests.training.test_memory import problem_arguments
 
 KEY, BATCH = jax.random.key(3), make_batch(3, 4)
-SIZES = {"embed_size": 4, "hidden_size": 4, "layers": 1, "heads": 1}
+SIZES = {"embed_size": 4, "hidden_size": 4, "transformer": {"layers": 1, "heads": 1}}
 
 
 def small_model(name: str) -> VAE:
@@ -34,28 +34,27 @@ def small_model(name: str) -> VAE:
 
 
 def lowered(model: VAE) -> Iterator[jax.stages.Lowered]:
-    """Every program whose numbers or sentences are shown."""
+    """Every function whose numbers or sentences are shown."""
     params = jax.eval_shape(lambda key: jvae.init(model, BATCH, key=key), KEY)
-    programs = make_programs(model)
-    z = jax.eval_shape(programs.encode, params, BATCH, key=KEY).z
-    yield programs.encode.lower(params, BATCH, key=KEY)
-    yield programs.decode.lower(params, z, BATCH, key=KEY)
-    yield programs.importance(4, 2).lower(params, BATCH, np.int32(0), key=KEY)
+    functions = make_functions(model)
+    z = jax.eval_shape(functions.encode, params, BATCH, key=KEY).z
+    yield functions.encode.lower(params, BATCH, key=KEY)
+    yield functions.decode.lower(params, z, BATCH, key=KEY)
+    yield functions.importance(4, 2).lower(params, BATCH, np.int32(0), key=KEY)
     yield use._encoder(model).lower(params, BATCH, key=KEY)
     for strategy in ("greedy", "sample", "beam"):
         how = use.Decoding(strategy, max_length=4)
         yield use._decoder(model.decoder, how).lower(params["decoder"], z, KEY)
-    propose, weigh = impute._programs(model, 2, 4, 2)
-    yield propose.lower(params, BATCH, np.ones(4, bool), KEY)
-    yield weigh.lower(params, BATCH, KEY)
-    if model.latent_size == 1:
-        yield programs.draw.lower(params, np.arange(3), key=KEY)
+    yield impute._proposer(model, 2).lower(params, BATCH, np.ones(4, bool), KEY)
+    yield likelihood.estimator(model, 4, 2).lower(params, BATCH, key=KEY)
+    if isinstance(z, jax.ShapeDtypeStruct):  # a vector
+        yield functions.draw.lower(params, np.arange(3), key=KEY)
         mean = partial(model_posterior_mean, model, grid=jnp.arange(3.0))
         yield jax.jit(mean).lower(params, BATCH, key=KEY)
 
 
 def products(program: jax.stages.Lowered) -> list[bool]:
-    """Of each product of a program: whether it is in full float32."""
+    """For each product of a function: whether it is in full float32."""
     lines = [line for line in program.as_text().splitlines() if "stablehlo.dot_general" in line]
     return ["precision = [HIGHEST, HIGHEST]" in line for line in lines]
 
@@ -70,7 +69,7 @@ def test_what_is_shown_is_computed_in_full_float32(name):
 
 def test_training_keeps_the_precision_that_is_jax_s_default():
     problem = make_problem(inner=None, aggressive=False)
-    found = products(problem.step.lower(*problem_arguments(problem)))
+    found = products(problem.step.lower(*problem.arguments))
     assert len(found) > 10 and not any(found)
 
 
@@ -80,8 +79,7 @@ def test_rounding_changes_training_a_little_and_evaluation_not_at_all(train, tmp
         options = {"training__epochs": 1, "training__aggressive": False}
         return tiny_config(train, training__precision=precision, **options)
 
-    with training_only():  # only its loss is asked for
-        run_tiny(config("float32"), tmp_path / "float32")
+    train_tiny(config("float32"), tmp_path / "float32")  # only its loss is asked for
     workdir = tmp_path / "bfloat16"
     before, _ = run_tiny(config("bfloat16"), workdir)
     losses = [

@@ -115,6 +115,7 @@ def whole(train, tmp_path_factory) -> tuple[Path, str]:
     return workdir, run(two_phases(train), workdir)
 
 
+@pytest.mark.slow
 def test_the_first_phase_is_an_autoencoder_with_noise(whole):
     workdir, shown = whole
     first, second = read_metrics(workdir / FOLDER), read_metrics(workdir)
@@ -129,6 +130,7 @@ def test_the_first_phase_is_an_autoencoder_with_noise(whole):
     assert any(line.startswith("epoch 2: valid") for line in lines[marked[-1] :])
 
 
+@pytest.mark.slow
 def test_its_epochs_are_judged_by_reconstruction_and_those_of_the_second_by_the_elbo(train, whole):
     config, tokenizer = two_phases(train), load_run(whole[0], TEXT).resources
     for settings, folder, score in (
@@ -142,6 +144,7 @@ def test_its_epochs_are_judged_by_reconstruction_and_those_of_the_second_by_the_
         assert manager.metrics(manager.best_step())["score"] == best
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_both_phases_ends_as_one_left_alone(train, whole, tmp_path):
     workdir, config = tmp_path / "run", two_phases(train)
     run(config, workdir, "pretraining  epoch 2/2")
@@ -156,6 +159,7 @@ def test_a_run_stopped_in_both_phases_ends_as_one_left_alone(train, whole, tmp_p
     assert same(load_run(workdir, TEXT).params, load_run(whole[0], TEXT).params)
 
 
+@pytest.mark.slow
 def test_another_run_takes_the_encoder_and_nothing_else(train, whole, tmp_path, monkeypatch):
     def make_job(task, config, *arguments):
         assert config.training.pretrain_epochs, "the first phase was trained already"
@@ -187,6 +191,7 @@ def test_another_run_takes_the_encoder_and_nothing_else(train, whole, tmp_path, 
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_pretraining_is_refused(train, whole, tmp_path):
     config = two_phases(train, model__hidden_size=9)
     shared = shared_with(config, whole[0] / FOLDER, tmp_path / "phases")
@@ -266,6 +271,7 @@ def test_only_an_encoder_can_be_pretrained(train):
     check(TEXT.groups, first_phase(two_phases(train, **sphere)).config)
 
 
+@pytest.mark.slow
 def test_the_record_tells_where_the_encoder_is_from(whole):
     (record,) = json.loads((whole[0] / RECORD).read_text())
     assert record["folder"] == str(whole[0] / FOLDER) and record["name"] == FOLDER
