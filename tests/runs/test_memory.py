@@ -83,9 +83,7 @@ def setting(finished):
 def evaluated(run, functions, split, settings: EvaluationSettings) -> dict:
     """The results of a split, with key 0."""
     key = jax.random.key(0)
-    return evaluate(
-        TEXT.metrics, Evidence(functions, run.params, split, key, settings, TEXT.nouns)
-    )
+    return evaluate(TEXT.metrics, Evidence(functions, run.params, split, key, settings, TEXT.nouns))
 
 
 def fitted(setting, **fields):

@@ -105,7 +105,9 @@ def test_a_path_between_two_sets_begins_and_ends_with_their_reconstructions(untr
         )
 
 
-def test_what_is_written_of_sets_is_their_pooled_mean_alone(untrained, monkeypatch, capsys, tmp_path):
+def test_what_is_written_of_sets_is_their_pooled_mean_alone(
+    untrained, monkeypatch, capsys, tmp_path
+):
     centre, mean = VectorSet(np.ones((2, 3, 4)), np.zeros((2, 3))), np.ones((2, 4))
     found = use.Encoding(mean, np.zeros((2, 0)), centre)
     monkeypatch.setattr(encode, "load", lambda arguments: TextRun(untrained))

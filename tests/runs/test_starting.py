@@ -51,7 +51,9 @@ def test_only_the_parameters_are_taken_and_a_new_prior_starts_afresh(finished):
     assert same(state._replace(params=()), fresh._replace(params=()))
     assert said == [f"start  from the parameters of {source}, epoch {other.epoch}"]
 
-    state, fresh, said = started(source, train, model__prior="mixture", model__mixture__components=3)
+    state, fresh, said = started(
+        source, train, model__prior="mixture", model__mixture__components=3
+    )
     for part, params in state.params.items():
         assert same(params, (fresh if part == "prior" else other).params[part]), part
     assert jax.tree.leaves(state.params["prior"]) and said[0].endswith("; prior afresh")
