@@ -17,49 +17,42 @@
 
 # %%
 # On Colab: %pip install "jvae[tpu] @ git+<the repository>"  (or [cuda], or nothing for a CPU)
-from pathlib import Path
-
-from rich.console import Console
-
-from jvae.experiments import chitchat
-from jvae.experiments.runner import run
+import jvae
 
 # %% [markdown]
 # The configuration is that of `python -m jvae.experiments.chitchat`, cut down here to a short demo.
-# For the full quick run remove the overrides and name another folder.
+# For the full quick run leave out the fields and name another folder.
 
 # %%
-config = chitchat.get_config()
-config.training.update({"epochs": 3, "max_batches": 40})
-config.evaluation.update({"iw_samples": 20, "iw_sentences": 100, "num_examples": 4})
-results = run(config, Path("runs/notebook"), Console(width=100))
+fields = {
+    "training.epochs": 3,
+    "training.max_batches": 40,
+    "evaluation.iw_samples": 20,
+    "evaluation.iw_examples": 100,
+    "evaluation.num_examples": 4,
+}
+run = jvae.train(fields, "runs/notebook", experiment="chitchat")
 
 # %% [markdown]
-# The verdict in words, and the figures it rests on. After so short a run expect little: run the
+# The verdict in words, and the metrics it rests on. After so short a run expect little: run the
 # cell again with more epochs and the same folder, and training goes on where it stopped.
 
 # %%
-results["verdict"]["text"]
+run.results["verdict"]["text"]
 
 # %% [markdown]
-# The run directory holds everything; loading it gives pure functions and parameters.
+# The run directory holds everything: `jvae.load_run` reads it again, in another process too.
 
 # %%
-import jax
-
-from jvae.experiments.setup import load_run
-from jvae.experiments.use import Decoding, encode, interpolate, reconstruct, sample_prior
-
-trained = load_run(Path("runs/notebook"))
-key = jax.random.key(0)
-sample_prior(trained, 5, Decoding(strategy="sample", temperature=0.8), key=key)
+run = jvae.load_run("runs/notebook")
+run.sample(5, temperature=0.8)
 
 # %%
 mine = ["how are you doing today ?", "i have to go to work now ."]
-reconstruct(trained, mine, Decoding(), key=key)
+run.reconstruct(mine)
 
 # %%
-interpolate(trained, *mine, 5, Decoding(), key=key, path="spherical")
+run.interpolate(*mine, steps=5, path="spherical")
 
 # %%
-encode(trained, mine, key=key).mean.shape
+run.encode(mine).shape

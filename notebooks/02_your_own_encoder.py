@@ -13,7 +13,8 @@
 #
 # A model is three values made of pure functions. Here the encoder is written by hand: the mean of
 # the word vectors, and two linear maps. Everything else, the decoder, the bound, the
-# importance-weighted likelihood, stays as it is.
+# importance-weighted likelihood, stays as it is. `context` is what a conditioner makes of a
+# condition; here nothing is given, and it is None.
 
 # %%
 import jax
@@ -26,7 +27,7 @@ VOCAB, LATENT, EMBED = 20, 4, 16
 
 
 # %%
-def init(key, batch):
+def init(key, batch, context):
     keys = jax.random.split(key, 2)
     return {
         "words": 0.1 * jax.random.normal(keys[0], (VOCAB, EMBED)),
@@ -34,9 +35,10 @@ def init(key, batch):
     }
 
 
-def apply(params, batch, *, key, train):
-    real = (batch.tokens != 0)[..., None]
-    words = jnp.where(real, params["words"][batch.tokens], 0)
+def apply(params, batch, context, *, key, train):
+    ids = batch.x.ids
+    real = (ids != 0)[..., None]
+    words = jnp.where(real, params["words"][ids], 0)
     pooled = words.sum(axis=1) / real.sum(axis=1)
     mean, log_var = jnp.split(pooled @ params["head"], 2, axis=-1)
     return jvae.DiagonalGaussian(mean, log_var)
@@ -48,7 +50,6 @@ model = jvae.VAE(
         vocab_size=VOCAB, latent_size=LATENT, embed_size=EMBED, hidden_size=32, init_scale=0.1
     ),
     prior=jvae.standard_normal(latent_size=LATENT),
-    latent_size=LATENT,
 )
 
 # %% [markdown]
@@ -59,12 +60,7 @@ model = jvae.VAE(
 words = jnp.arange(4, 20)
 body = jnp.tile(words[:, None], (1, 4))
 ones = jnp.ones((16, 1), jnp.int32)
-batch = jvae.Batch(
-    tokens=jnp.concatenate([1 * ones, body, 2 * ones], axis=1),
-    lengths=jnp.full(16, 5),
-    index=jnp.arange(16),
-    weight=jnp.ones(16),
-)
+batch = jvae.text_batch(jnp.concatenate([1 * ones, body, 2 * ones], axis=1))
 
 # %% [markdown]
 # The training step is yours, too: the library never jits and keeps no state.

@@ -55,27 +55,35 @@ jax.devices()
 # that a run directory on a mounted drive survives the end of a session.
 
 # %%
-from rich.console import Console
+import jvae
 
-from jvae.experiments import chitchat
-from jvae.experiments.runner import run
-
-config = chitchat.get_config()
 if jax.default_backend() == "cpu":
-    config.training.update({"epochs": 2, "max_batches": 20})
-    config.evaluation.update({"iw_samples": 20, "iw_sentences": 50, "num_examples": 3})
+    fields = {
+        "training.epochs": 2,
+        "training.max_batches": 20,
+        "evaluation.iw_samples": 20,
+        "evaluation.iw_examples": 50,
+        "evaluation.num_examples": 3,
+    }
 else:
-    config.data.update({"max_length": 0, "max_size": 10_000, "max_buckets": 4})
-    config.model.update({"latent_size": 32, "embed_size": 512, "hidden_size": 1024})
-    config.training.update(
-        {"max_batches": 0, "batch_size": 128, "inner_window": 15, "inner_max_updates": 100}
-    )
-    config.evaluation.iw_sentences = 0
+    fields = {
+        "data.max_length": 0,
+        "data.max_size": 10_000,
+        "data.max_buckets": 4,
+        "model.latent_size": 32,
+        "model.embed_size": 512,
+        "model.hidden_size": 1024,
+        "training.max_batches": 0,
+        "training.batch_size": 128,
+        "training.inner_window": 15,
+        "training.inner_max_updates": 100,
+        "evaluation.iw_examples": 0,
+    }
 workdir = Path(os.environ.get("JVAE_WORKDIR", "runs/colab"))
-results = run(config, workdir, Console(width=100))
+run = jvae.train(fields, workdir, experiment="chitchat")
 
 # %%
-results["verdict"]["text"]
+run.results["verdict"]["text"]
 
 # %% [markdown]
 # The curves, and some sentences from the prior.
@@ -86,4 +94,4 @@ from IPython.display import Image
 Image(filename=str(workdir / "plots" / "training.png"))
 
 # %%
-results["examples"]["prior_sampled"]
+run.results["shown"]["prior_sampled"]

@@ -56,8 +56,8 @@ def test_what_is_timed_after_a_prefix_is_greedy_decoding():
     from benchmarks.building import make_model
     from benchmarks.prefix import continued, start
     from benchmarks.sizes import SIZES, random_weights
-    from jvae.generation import greedy
     from jvae.batch import EOS
+    from jvae.generation import greedy
 
     size = SIZES["tiny_tf"]
     decoder, params = make_model(size, 0.0).decoder, random_weights(size, 0)["decoder"]
