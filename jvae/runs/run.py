@@ -385,12 +385,12 @@ def evaluate_run(
     other = "" if split == options.split else f"-{split}"
     title = f"{data.name} {split}, {results['examples']:,} {task.nouns.row}s, epoch {trained.epoch}"
     print_table(console, title, task.metrics, results, task.nouns)
+    save_results(trained.workdir, results, f"results{other}.json")  # lest a picture fail
     folder = trained.workdir / f"plots{other}"
     folder.mkdir(exist_ok=True)
     if history:
         training_curves(history, folder / "training.png")
-    shown = task.show(trained, data, split, results, evidence.terms, console, folder)
-    results["shown"] = shown
+    results["shown"] = task.show(trained, data, split, results, evidence.terms, console, folder)
     save_results(trained.workdir, results, f"results{other}.json")
     return results
 

@@ -12,12 +12,14 @@ import jax
 import numpy as np
 import optax
 import pytest
+from rich.console import Console
 
 from jvae.configs import flat
 from jvae.data.batching import epoch_plan
 from jvae.errors import UserError
 from jvae.runs.directory import load_run, task_name
 from jvae.runs.flags import guarded
+from jvae.runs.run import run
 from jvae.training import checkpoint, loop
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
@@ -337,6 +339,18 @@ def test_a_full_disk_while_pictures_are_drawn(capsys, tmp_path):
     message = capsys.readouterr().err
     assert message.startswith(f"jvae: cannot write {tmp_path}/plots/training.png: No space left")
     assert message.count("\n") == 1
+
+
+def test_the_numbers_are_saved_before_pictures_are_drawn(finished, copied):
+    def show(*arguments):
+        raise OSError(28, "No space left on device")
+
+    (copied / "results.json").unlink()
+    task = dataclasses.replace(TEXT, show=show)
+    with pytest.raises(OSError, match="No space left"):
+        run(task, finished.config, copied, Console(quiet=True))
+    results = json.loads((copied / "results.json").read_text())
+    assert results["iw_nll"] == finished.results["iw_nll"]
 
 
 def test_other_errors_of_the_system_are_not_hidden():
