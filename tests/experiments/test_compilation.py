@@ -4,12 +4,14 @@ import io
 from collections import Counter
 
 import jax.monitoring
+import pytest
 from rich.console import Console
 
 from jvae.experiments.runner import run
 from tests.experiments.conftest import tiny_config
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_after_the_first_epoch(train, tmp_path):
     config = tiny_config(train, data__max_buckets=2)
     config.training.epochs = 3

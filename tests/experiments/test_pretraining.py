@@ -109,6 +109,7 @@ def whole(train, tmp_path_factory) -> tuple[Path, str]:
     return workdir, run(two_phases(train), workdir)
 
 
+@pytest.mark.slow
 def test_the_first_phase_is_an_autoencoder_with_noise(whole):
     workdir, shown = whole
     first, second = read_metrics(workdir / FOLDER), read_metrics(workdir)
@@ -123,6 +124,7 @@ def test_the_first_phase_is_an_autoencoder_with_noise(whole):
     assert any(line.startswith("epoch 2: valid") for line in lines[marked[-1] :])
 
 
+@pytest.mark.slow
 def test_its_epochs_are_judged_by_reconstruction_and_those_of_the_second_by_the_elbo(train, whole):
     config, size = two_phases(train), load_run(whole[0]).tokenizer.vocab_size
     for settings, folder, figure in (
@@ -136,6 +138,7 @@ def test_its_epochs_are_judged_by_reconstruction_and_those_of_the_second_by_the_
         assert manager.metrics(manager.best_step())["elbo"] == best
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_both_phases_ends_as_one_left_alone(train, whole, tmp_path):
     workdir, config = tmp_path / "run", two_phases(train)
     run(config, workdir, "pretraining  epoch 2/2")
@@ -150,6 +153,7 @@ def test_a_run_stopped_in_both_phases_ends_as_one_left_alone(train, whole, tmp_p
     assert same(load_run(workdir).params, load_run(whole[0]).params)
 
 
+@pytest.mark.slow
 def test_another_run_takes_the_encoder_and_nothing_else(train, whole, tmp_path, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("it was trained already")
@@ -180,6 +184,7 @@ def test_another_run_takes_the_encoder_and_nothing_else(train, whole, tmp_path, 
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_pretraining_is_refused(train, whole, tmp_path):
     with pytest.raises(UserError, match=r"holds another run: model.hidden_size was 8 and is now 9"):
         run(two_phases(train, model__hidden_size=9), tmp_path / "run", shared=whole[0] / FOLDER)
@@ -250,6 +255,7 @@ def test_only_an_encoder_can_be_pretrained(train):
     check(pretraining_config(two_phases(train, **sphere)))
 
 
+@pytest.mark.slow
 def test_the_record_tells_where_the_encoder_is_from(whole):
     record = json.loads((whole[0] / "pretraining.json").read_text())
     assert record["folder"] == str(whole[0] / FOLDER)
