@@ -307,6 +307,7 @@ def test_evaluation_tells_of_the_layers():
         np.testing.assert_array_equal(found[f"vectors_layer_{number}"], 0)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_has_gradients_whatever_the_alphas():
     model = model_of(1, DIAGONAL, standard_normal(latent_size=LATENT))
     params = random_like(jax.eval_shape(partial(jvae.init, model, key=KEY), BATCH))

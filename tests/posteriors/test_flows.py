@@ -196,6 +196,7 @@ def test_a_planar_step_never_folds():
     np.testing.assert_allclose(across, parallel, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_learns_every_parameter_and_weighs_its_own_draws():
     """An LSTM encoder over a decoder without words: little to compile."""
     batch, key = make_batch(4, 6), jax.random.key(1)

@@ -190,7 +190,8 @@ def test_the_inner_update_computes_no_weight_gradient_of_the_decoder():
     assert flops("joint") - flops("encoder") > output_gradient
 
 
-@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_four_devices_give_the_numbers_of_one(mode):
     one = make_problem("jit", 1)
     four = make_problem(mode, 4)

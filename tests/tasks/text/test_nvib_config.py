@@ -180,14 +180,9 @@ def quick_gamma(monkeypatch):
     monkeypatch.setitem(NVIB.sample.__globals__, "draw_log_gamma", draw)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_gamma")
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        pytest.param(None, id="float32"),
-        pytest.param(jnp.bfloat16, id="bfloat16", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
 def test_with_alphas_of_zero_values_and_gradients_are_finite(dtype):
     """The second sentence is `</s>` alone."""
     model = make_model(config_with(), VOCAB, dtype)
