@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import jvae
+from jvae.batch import SPECIALS, UNK, Batch
 from jvae.errors import UserError
 from jvae.generation import fill_blanks
-from jvae.batch import SPECIALS, UNK, Batch
 from tests.conftest import make_model
 
 VOCAB = 8

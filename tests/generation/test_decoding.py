@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jvae.batch import BOS, EOS, PAD, UNK
 from jvae.errors import UserError
 from jvae.generation import beam_search, greedy, sample, truncate
 from jvae.generation.decoding import likeliest, top_k
-from jvae.batch import BOS, EOS, PAD, UNK
 from jvae.model import Decoder
 
 VOCABULARY, LENGTH, LATENT = 6, 4, 2

@@ -106,9 +106,7 @@ def test_enumeration_is_the_exact_bound_and_gradient(learned):
     batch = batch_of_numbers()
 
     def total(params):
-        terms = jvae.elbo(
-            model, params, batch, key=KEY, train=True, estimator=jvae.enumeration
-        )
+        terms = jvae.elbo(model, params, batch, key=KEY, train=True, estimator=jvae.enumeration)
         return jnp.sum(terms.elbo), terms
 
     (value, terms), gradient = jax.value_and_grad(total, has_aux=True)(params)

@@ -10,8 +10,9 @@ Published (NLL of 500 importance samples / KL / MI / AU), all with annealing: Ya
 Their Yelp files are `label<TAB>sentence`: add `--config.data.label=True`. Yahoo's have no labels.
 """
 
-from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
+
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:

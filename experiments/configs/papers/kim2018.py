@@ -13,8 +13,9 @@ rate 1, momentum 0.5 and clipping at 5 of a batch's mean, which are 1/32 and 28 
 Different here: the steps raise the ELBO at KL weight 1, the source's at the training's weight.
 """
 
-from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
+
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:

@@ -12,8 +12,9 @@ rate; each word dropped with probability 0.3. Different here: one direction in t
 of two, Adam's first decay 0.9 instead of 0.5, gradients clipped at 5 instead of not at all.
 """
 
-from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
+
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:

@@ -10,8 +10,9 @@ VL 335.9 (3.8). Without that initialisation, which jvae has not, expect a lower 
 The set-up (LSTM encoder 1024, embedding 512, z 32, Adam 2e-3, dropout 0.3) is from memory too.
 """
 
-from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
+
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:

@@ -17,8 +17,9 @@ Different here: to the variance of the means 1e-12 is added, not the source's 1e
 what small initial weights give (BUILD_NOTES.md, "Deviations from papers").
 """
 
-from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
+
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:

@@ -5,10 +5,10 @@
 No published number at this size on PTB; the recipe is the one of their Yahoo and Yelp runs.
 """
 
-from jvae.tasks.text.config import default_config
 from ml_collections import ConfigDict
 
 from jvae.experiments import ptb
+from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:

@@ -206,7 +206,13 @@ def test_a_run_from_texts_to_its_report(config, tmp_path):
     config.data.train = write(tmp_path / "train.txt", TEXTS * 3)
     config.model.update({"latent_size": 2, "hidden_size": 8})
     config.training.update(
-        {"epochs": 2, "batch_size": 16, "optimiser": "adam", "learning_rate": 0.01, "num_devices": 1}
+        {
+            "epochs": 2,
+            "batch_size": 16,
+            "optimiser": "adam",
+            "learning_rate": 0.01,
+            "num_devices": 1,
+        }
     )
     config.evaluation.update({"iw_samples": 10, "num_examples": 2})
     shown, task = io.StringIO(), get_task("documents")
