@@ -35,9 +35,16 @@ class _Beam(NamedTuple):
 
 
 def fill_blanks(
-    decoder: Decoder, params: Params, z: Any, x: Tokens, blank: Array, *, beam_size: int
+    decoder: Decoder,
+    params: Params,
+    z: Any,
+    x: Tokens,
+    blank: Array,
+    *,
+    beam_size: int,
+    context: Any = None,
 ) -> Filled:
-    """The fillings of greatest `log p(x | z)`, among sentences that agree outside the blanks.
+    """Searches the fillings of greatest `log p(x | z)`; the words outside the blanks are fixed.
 
     A blank is one word, none of the special tokens. At every position the `beam_size` likeliest
     beginnings are kept. A known word adds its log-probability, so that it tells the words before
@@ -51,6 +58,7 @@ def fill_blanks(
       x: the sentences; the tokens at blanks are not read.
       blank: `[B, T]` bool, by predicted token.
       beam_size: W; memory is `B * W` decoder states.
+      context: of the condition, if there is one.
 
     Raises:
       UserError: `beam_size` below 1.
@@ -86,7 +94,7 @@ def fill_blanks(
 
     def search(row: Any, known: Array, free: Array, real: Array) -> Filled:
         steps = known.shape[0]
-        carry = decoding.start(params, jax.tree.map(lambda leaf: leaf[None], row), None, steps)
+        carry = decoding.start(params, *jax.tree.map(lambda leaf: leaf[None], row), steps)
         beam = _Beam(
             carry=jax.tree.map(lambda leaf: jnp.stack([leaf] * beam_size), carry),
             token=jnp.full(beam_size, BOS, jnp.int32),
@@ -97,4 +105,4 @@ def fill_blanks(
         begin = jnp.full((beam_size, 1), BOS, jnp.int32)
         return Filled(jnp.concatenate([begin, beam.tokens], axis=1), beam.log_prob)
 
-    return jax.vmap(search)(z, x.targets, blank, x.mask)
+    return jax.vmap(search)((z, context), x.targets, blank, x.mask)

@@ -27,9 +27,7 @@ NARROW, WIDE = 2, 16
 
 def batch_of(rows: np.ndarray) -> Batch:
     """The rows, `<unk>` in the blanks."""
-    lengths = jnp.asarray((rows[:, 1:] != 0).sum(axis=1), jnp.int32)
-    tokens = jnp.asarray(np.where(rows < 0, UNK, rows), jnp.int32)
-    return Batch(tokens, lengths, jnp.arange(len(rows)), jnp.ones(len(rows)))
+    return jvae.text_batch(np.where(rows < 0, UNK, rows))
 
 
 LATENTS = jax.random.normal(jax.random.key(4), (4, 2))
@@ -47,7 +45,7 @@ def found(params):
     batch = batch_of(ROWS)
 
     def of(size):
-        return fill_blanks(MODEL.decoder, params, LATENTS, batch, BLANK, beam_size=size)
+        return fill_blanks(MODEL.decoder, params, LATENTS, batch.x, BLANK, beam_size=size)
 
     return jax.jit(lambda: {size: of(size) for size in (NARROW, WIDE)})()
 
@@ -90,4 +88,24 @@ def test_a_narrow_beam_says_what_its_fillings_are_worth(found, exact):
 
 def test_no_hypothesis(params):
     with pytest.raises(UserError, match="beam_size is 0"):
-        fill_blanks(MODEL.decoder, params, LATENTS, batch_of(ROWS), BLANK, beam_size=0)
+        fill_blanks(MODEL.decoder, params, LATENTS, batch_of(ROWS).x, BLANK, beam_size=0)
+
+
+def test_a_context_reaches_the_decoder_row_by_row(params, found):
+    """A decoder whose context is half of z."""
+
+    def start(params, z, context, max_length):
+        return MODEL.decoder.steps.start(params, jnp.concatenate([z, context], 1), None, max_length)
+
+    decoder = MODEL.decoder._replace(steps=jvae.Steps(start, MODEL.decoder.steps.step))
+    fill = jax.jit(partial(fill_blanks, decoder, beam_size=NARROW))
+    halves = LATENTS[:, :1], LATENTS[:, 1:]
+    filled = fill(params, halves[0], batch_of(ROWS).x, BLANK, context=halves[1])
+    np.testing.assert_array_equal(filled.tokens, found[NARROW].tokens)
+    np.testing.assert_allclose(filled.log_prob, found[NARROW].log_prob, atol=1e-5)
+
+
+def test_a_decoder_without_steps_is_refused(params):
+    decoder = MODEL.decoder._replace(steps=None)
+    with pytest.raises(UserError, match="not autoregressive"):
+        fill_blanks(decoder, params, LATENTS, batch_of(ROWS).x, BLANK, beam_size=2)

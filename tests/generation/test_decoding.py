@@ -9,15 +9,18 @@ from jvae.batch import BOS, EOS, PAD, UNK
 from jvae.errors import UserError
 from jvae.generation import beam_search, greedy, sample, truncate
 from jvae.generation.decoding import likeliest, top_k
-from jvae.model import Decoder
+from jvae.model import Decoder, Steps
 
 VOCABULARY, LENGTH, LATENT = 6, 4, 2
 SMALL = 5e-6  # sums of LENGTH float32 log-probabilities
 
 
-def _start(params, z, max_length):
+def _start(params, z, context, max_length):
     # The position is a scalar without a batch axis: decoding must not assume a carry's layout.
-    return z @ params["latent"], jnp.int32(0), jnp.full(len(z), PAD)
+    bias = z @ params["latent"]
+    if context is not None:
+        bias += context["bias"] @ params["latent"]
+    return bias, jnp.int32(0), jnp.full(len(z), PAD)
 
 
 def _step(params, carry, token):
@@ -26,7 +29,7 @@ def _step(params, carry, token):
     return (bias, position + 1, token), params["table"][position, before, token] + bias
 
 
-TABULAR = Decoder(init=None, log_prob=None, start=_start, step=_step)
+TABULAR = Decoder(init=None, log_prob=None, steps=Steps(_start, _step))
 
 
 def _params(seed, scale=1.0):
@@ -109,10 +112,51 @@ def test_jit_equals_eager_and_a_row_ignores_the_rows_after_it(name):
     eager, compiled = _methods()[name](params, z), COMPILED[name](params, z)
     alone = COMPILED[name](params, z[:5])
     np.testing.assert_array_equal(eager.tokens, compiled.tokens)
-    np.testing.assert_array_equal(eager.tokens[:5], alone.x.ids)
+    np.testing.assert_array_equal(eager.tokens[:5], alone.tokens)
     np.testing.assert_allclose(eager.log_prob, compiled.log_prob, atol=SMALL)
     changed = COMPILED[name](params, z.at[5:].set(-3 * z[5:]))
     np.testing.assert_array_equal(eager.tokens[:5], changed.tokens[:5])
+
+
+def _with_context():
+    key = jax.random.key(0)
+    return {
+        "greedy": lambda p, z, c: greedy(TABULAR, p, z, max_length=LENGTH, context=c),
+        "sample": lambda p, z, c: sample(TABULAR, p, z, key=key, max_length=LENGTH, context=c),
+        "sharp": lambda p, z, c: sample(
+            TABULAR,
+            p,
+            z,
+            key=key,
+            max_length=LENGTH,
+            temperature=0.5,
+            top_k=3,
+            top_p=0.8,
+            context=c,
+        ),
+        "beam": lambda p, z, c: beam_search(
+            TABULAR, p, z, max_length=LENGTH, beam_size=3, length_penalty=0.7, context=c
+        ),
+    }
+
+
+@METHODS
+def test_a_context_reaches_the_decoder_row_by_row(name):
+    """It counts as a part of z here: the same sum, the same sentences."""
+    params, z = _params(0), _latents(0, 40)
+    context = {"bias": _latents(50, 40)}
+    found = jax.jit(_with_context()[name])(params, z, context)
+    expected = COMPILED[name](params, z + context["bias"])
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_allclose(found.log_prob, expected.log_prob, atol=SMALL)
+    assert np.any(found.tokens != COMPILED[name](params, z).tokens)
+
+
+@METHODS
+def test_a_decoder_without_steps_is_refused(name, monkeypatch):
+    monkeypatch.setitem(globals(), "TABULAR", Decoder(init=None, log_prob=None))
+    with pytest.raises(UserError, match="not autoregressive"):
+        _methods()[name](_params(0), _latents(0, 2))
 
 
 def test_greedy_takes_the_likeliest_token_at_every_step():
