@@ -213,7 +213,7 @@ def test_a_run_has_the_numbers_of_sets(compared, method):
     assert found["samples"] == 20
     assert found["interpolation"]["pairs"] == 1
     assert found.get("between_ppl", {"model": 7.0}) == {"model": 7.0}  # there may be no words
-    assert f"| {method} |" in (compared[0] / "report.md").read_text()
+    assert f"<td>{method}</td>" in (compared[0] / "report.html").read_text()
 
 
 def test_the_same_command_reads_what_is_there(base, method, compared, monkeypatch):
