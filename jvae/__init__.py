@@ -1,7 +1,7 @@
 """Variational autoencoders of text in JAX and Flax.
 
 The public names. Importing them draws no plots, opens no corpora and writes no logs: those parts
-have modules of their own (`jvae.data`, `jvae.evaluation`, `jvae.generation`, `jvae.training`), which
+have their modules (`jvae.data`, `jvae.evaluation`, `jvae.generation`, `jvae.training`), which
 `load_run` and `train` import when they are called.
 """
 

@@ -19,7 +19,7 @@ SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
 
 class Observation(Protocol):
-    """What `p(x | z, c)` explains."""
+    """An observation, which `p(x | z, c)` explains."""
 
     @property
     def size(self) -> Array:

@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """What is wrong with the user's input, where, and what to do about it, in one line."""
+    """One line for the user: what is wrong with the input, where, and what to do about it."""

@@ -272,7 +272,7 @@ def decoder_from_module(module: nn.Module) -> Decoder:
 
 
 def fixed_prior(make: Callable[[], Distribution]) -> Prior:
-    """A prior without parameters and condition: `make()` is its distribution."""
+    """Makes a prior without parameters and condition: `make()` is its distribution."""
 
     def apply(params: Params, context: Any = None) -> Distribution:
         return make()

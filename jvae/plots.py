@@ -28,7 +28,7 @@ PathLike = str | Path
 
 
 def training_curves(history: Sequence[Mapping[str, Any]], path: PathLike) -> None:
-    """The course of training over epochs: loss, KL and MI, active units, KL weight.
+    """Draws the course of training over epochs: loss, KL and MI, active units, KL weight.
 
     Args:
       history: one dictionary an epoch: `epoch`, and any of `elbo`, `rec`, `kl`, `mi` (nats per
@@ -69,7 +69,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], path: PathLike) -> Non
 
 
 def kl_per_dimension(kl: ArrayLike, path: PathLike) -> None:
-    """The KL of each dimension, the largest first.
+    """Draws the KL of each dimension, the largest first.
 
     Args:
       kl: `[L]`, nats per sentence.
@@ -91,7 +91,7 @@ def kl_per_dimension(kl: ArrayLike, path: PathLike) -> None:
 
 
 def latent_map(mean: ArrayLike, path: PathLike, labels: ArrayLike | None = None) -> None:
-    """The two principal components of the posterior means.
+    """Draws the two principal components of the posterior means.
 
     Args:
       mean: `[N, L]`, posterior means. With N or L below 2 there is no map, and the title says so.
@@ -134,7 +134,7 @@ def latent_map(mean: ArrayLike, path: PathLike, labels: ArrayLike | None = None)
 def posterior_mean_space(
     panels: Sequence[tuple[str, ArrayLike, ArrayLike]], path: PathLike
 ) -> None:
-    """Inference against model posterior means, one panel a time or model.
+    """Draws inference against model posterior means, one panel a time or model.
 
     On the diagonal the encoder agrees with the model's own posterior; on the horizontal axis it
     lags behind it; at the origin both have collapsed to the prior.
@@ -174,7 +174,7 @@ def rate_distortion(
     levels: Mapping[str, float],
     path: PathLike,
 ) -> None:
-    """Reconstruction against KL, a point a run; on a dashed line the ELBO is the same.
+    """Draws reconstruction against KL, a point a run; the ELBO is equal along a dashed line.
 
     Args:
       points: method -> (KL, rec) of each run, nats per sentence; a method without runs keeps its
@@ -202,7 +202,7 @@ def rate_distortion(
 def methods_by(
     points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, path: PathLike
 ) -> None:
-    """Two numbers of several methods, a point a run.
+    """Draws two numbers of several methods, a point a run.
 
     Args:
       points: method -> (x, y) of each run; see `rate_distortion`.
@@ -217,7 +217,7 @@ def methods_by(
 
 
 def method_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: PathLike) -> None:
-    """Validation -ELBO, KL, mutual information and active units of several methods over epochs.
+    """Draws validation -ELBO, KL, MI and active units of several methods over epochs.
 
     Args:
       histories: method -> one dictionary an epoch, as for `training_curves`.
@@ -244,7 +244,7 @@ def method_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Pa
 
 
 def kl_heat_map(history: Sequence[Mapping[str, Any]], path: PathLike) -> None:
-    """The validation KL of each dimension (rows) over epochs (columns).
+    """Draws the validation KL of each dimension (rows) over epochs (columns).
 
     Args:
       history: one dictionary an epoch, with `epoch` and `kl_per_dim` `[L]`, nats per sentence.
@@ -264,7 +264,7 @@ def kl_heat_map(history: Sequence[Mapping[str, Any]], path: PathLike) -> None:
 
 
 def _method_points(points: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[Any, Any]:
-    """A figure and its axes with a colour and a mark for each method."""
+    """Makes a figure and its axes with a colour and a mark for each method."""
     figure = _figure(width=6.4, height=4.4)
     ax = figure.subplots()
     for number, (name, runs) in enumerate(points.items()):
@@ -307,7 +307,7 @@ def _has(history: Sequence[Mapping[str, Any]], key: str) -> bool:
 
 
 def _shade_aggressive(ax: Any, history: Sequence[Mapping[str, Any]]) -> None:
-    """A band over each run of epochs with aggressive encoder training."""
+    """Draws a band over each run of epochs with aggressive encoder training."""
     label = "aggressive"
     for row in history:
         if row.get("aggressive"):
@@ -317,7 +317,7 @@ def _shade_aggressive(ax: Any, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _density(points: np.ndarray, cells: int = 40) -> np.ndarray:
-    """How many points share each point's cell of a grid, `[N, 2]` -> `[N]`."""
+    """Counts the points that share each point's cell of a grid, `[N, 2]` -> `[N]`."""
     low, high = points.min(axis=0), points.max(axis=0)
     width = np.where(high > low, high - low, 1.0)
     index = np.minimum((points - low) / width * cells, cells - 1).astype(int)
@@ -326,7 +326,7 @@ def _density(points: np.ndarray, cells: int = 40) -> np.ndarray:
 
 
 def _scatter_groups(ax: Any, points: np.ndarray, labels: np.ndarray, size: int) -> None:
-    """One colour a group, the largest groups first; the rest in grey underneath."""
+    """Draws one colour a group, the largest groups first; the rest in grey underneath."""
     names, counts = np.unique(labels, return_counts=True)
     largest = names[np.argsort(-counts, kind="stable")]
     shown = np.sort(largest[: len(COLOURS)])

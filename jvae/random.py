@@ -43,16 +43,16 @@ class Stream(enum.IntEnum):
 
 
 def stream(key: Key, name: Stream, step: Array | int = 0) -> Key:
-    """The key of one consumer at one step."""
+    """Derives the key of one consumer at one step."""
     return jax.random.fold_in(jax.random.fold_in(key, int(name)), step)
 
 
 def example_keys(key: Key, index: Array) -> Key:
-    """One key per sentence: `index` `[B]` int -> keys `[B]`."""
+    """Derives one key per example: `index` `[B]` int -> keys `[B]`."""
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
 
 
 def sample_keys(keys: Key, sample: Array) -> Key:
-    """The keys of the numbered samples: keys `[B]`, `sample` `[S]` int -> keys `[S, B]`."""
+    """Derives the keys of samples: keys `[B]`, `sample` `[S]` int -> keys `[S, B]`."""
     fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
     return jax.vmap(fold, in_axes=(None, 0))(keys, sample)

@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
 
 def choose_buckets(needed: np.ndarray, max_buckets: int) -> Buckets:
-    """The at most `max_buckets` widths with the least padding, found exactly.
+    """Chooses the at most `max_buckets` widths with the least padding, exactly.
 
     Dynamic programming over the distinct widths: `cost[k][j]`, the padded size of all examples
     up to width j in k buckets, is `min_i cost[k-1][i] + count(i, j] * width_j`.

@@ -1,4 +1,4 @@
-"""What the TFDS builders of all corpora share.
+"""The common part of the TFDS builders of all corpora.
 
 TensorFlow is never imported: builders write array_record files and read them as a data source.
 This module imports tensorflow_datasets, so import it inside functions only.
@@ -33,7 +33,7 @@ class Contents(NamedTuple):
 
 class _Info(tfds.core.DatasetInfo):
     def initialize_from_bucket(self) -> None:
-        """TFDS would look for the corpus among its own, and leave an empty directory in /tmp."""
+        """Does nothing: TFDS would look for its corpora, and leave an empty directory in /tmp."""
 
 
 class SentenceBuilder(  # type: ignore[call-arg]
@@ -86,7 +86,7 @@ class SentenceBuilder(  # type: ignore[call-arg]
 
 
 def fingerprint(splits: dict[str, dict[str, Any]]) -> str:
-    """SHA-256 over all sentences of all splits, in order."""
+    """Computes SHA-256 over all sentences of all splits, in order."""
     digest = hashlib.sha256()
     for split in SPLITS:
         sentences = splits[split]["sentences"]

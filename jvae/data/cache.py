@@ -28,7 +28,7 @@ def cached(
     config: tfds.core.BuilderConfig | None = None,
     cache_dir: str | None = None,
 ) -> Contents:
-    """The contents of a corpus, prepared now or earlier.
+    """Returns the contents of a corpus, prepared now or earlier.
 
     Args:
       builder_class: what prepares it; its name and version are part of the place in the cache.
@@ -110,7 +110,7 @@ def _is_whole(place: Path) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """TFDS prints and logs what it does and draws a bar per split; preparing takes seconds."""
+    """Silences TFDS, which logs and draws a bar per split; preparing takes seconds."""
     tfds.disable_progress_bar()
     logger = logging.getLogger("absl")
     level = logger.level

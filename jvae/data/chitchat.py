@@ -80,7 +80,7 @@ def select(messages: Iterable[tuple[str, str]]) -> Contents:
 
 
 def why_dropped(message: str, tokens: list[str]) -> str:
-    """The first filter that a message fails, or an empty string."""
+    """Names the first filter that a message fails, or returns an empty string."""
     if not message.isascii():
         return "not ASCII"
     if "@" in message or _URL.search(message):
@@ -99,13 +99,13 @@ def why_dropped(message: str, tokens: list[str]) -> str:
 
 
 def tokenize(message: str) -> list[str]:
-    """Lower-cased words, numbers, smileys and punctuation marks."""
+    """Splits into lower-cased words, numbers, smileys and punctuation marks."""
     text = _DASHES.sub(" - ", _DOTS.sub("...", message.lower()))
     return _TOKEN.findall(_REPEATED.sub(r"\1", text))
 
 
 def split_of(conversation: str) -> str:
-    """The split of a conversation: 2 % valid, 2 % test, by a hash of its id."""
+    """Returns the split of a conversation: 2 % valid, 2 % test, by a hash of its id."""
     percent = int(hashlib.sha256(conversation.encode()).hexdigest(), 16) % 100
     return "valid" if percent < 2 else "test" if percent < 4 else "train"
 

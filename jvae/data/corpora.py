@@ -63,7 +63,7 @@ def load_corpus(name: str, **options: object) -> Corpus:
 
 
 def chitchat(cache_dir: str | None = None) -> Corpus:
-    """About 160,000 sentences of students' conversations, shipped with a dependency (MIT).
+    """Reads about 160,000 sentences of students' conversations, shipped with a dependency (MIT).
 
     Args:
       cache_dir: where prepared corpora lie; default `$JVAE_CACHE_DIR` or `~/.cache/jvae`.
@@ -75,7 +75,7 @@ def chitchat(cache_dir: str | None = None) -> Corpus:
 
 
 def ptb(data_dir: str | None = None, cache_dir: str | None = None) -> Corpus:
-    """Mikolov's Penn Treebank: 42,068 / 3,370 / 3,761 sentences.
+    """Reads Mikolov's Penn Treebank: 42,068 / 3,370 / 3,761 sentences.
 
     Args:
       data_dir: a directory with `ptb.{train,valid,test}.txt`; default `$JVAE_DATA_DIR`, else the
@@ -103,7 +103,7 @@ def text(
     label_column: str | None = None,
     cache_dir: str | None = None,
 ) -> Corpus:
-    """The user's own files: plain text, `.csv`, `.tsv` or `.jsonl`, also as `.gz`.
+    """Reads the user's files: plain text, `.csv`, `.tsv` or `.jsonl`, also as `.gz`.
 
     Args:
       train: its path.
@@ -142,7 +142,7 @@ def synthetic(
     num_valid: int = 2000,
     num_test: int = 2000,
 ) -> Corpus:
-    """He et al. 2019's toy data with its true latents; `jvae.data.generator` has the densities.
+    """Makes He et al. 2019's toy data with its latents; `jvae.data.generator` has the densities.
 
     Args:
       seed: of the generator's parameters and of all draws.

@@ -18,7 +18,7 @@ _BLOCK = 10_000  # sentences held as Python lists at a time
 
 
 class EncodingReport(NamedTuple):
-    """What encoding kept and lost, in counts.
+    """Counts of what encoding kept and lost.
 
     Attributes:
       sentences: given.
@@ -117,7 +117,7 @@ def encode_split(
 
 
 def _kept(sizes: np.ndarray, max_length: int | None, too_long: str) -> np.ndarray:
-    """Which sentences of so many tokens are kept."""
+    """Tells which sentences of so many tokens are kept."""
     keep = sizes > 0
     if too_long == "drop" and max_length is not None:
         keep &= sizes <= max_length

@@ -20,7 +20,7 @@ Pairs = Iterator[tuple[str, str | None]]  # sentence, label
 
 
 class Rows(NamedTuple):
-    """What a file holds.
+    """The sentences of a file, and their labels.
 
     Attributes:
       sentences: one per row, without the spaces around it.
@@ -34,12 +34,12 @@ class Rows(NamedTuple):
 
 
 def ending(path: str | Path) -> str:
-    """The ending that says how a file is parsed: `.csv` of `a.csv.gz`."""
+    """Returns the ending that says how a file is parsed: `.csv` of `a.csv.gz`."""
     return Path(str(path).removesuffix(".gz")).suffix.lower()
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The file's bytes, unpacked if its name ends in `.gz`.
+    """Reads the file's bytes, unpacked if its name ends in `.gz`.
 
     Raises:
       UserError: it is missing, a directory, unreadable, empty or a broken `.gz`.
@@ -66,7 +66,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def decode(data: bytes, path: str | Path) -> str:
-    """UTF-8 text without byte order mark.
+    """Decodes UTF-8 text, without byte order mark.
 
     Raises:
       UserError: it is not UTF-8, or holds a NUL and so is no text; with line and byte offset.

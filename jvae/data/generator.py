@@ -36,7 +36,7 @@ class Parameters(NamedTuple):
 
 
 def parameters(seed: int) -> Parameters:
-    """The generator that belongs to a seed."""
+    """Draws the generator that belongs to a seed."""
     rng = _rng(seed, "parameters")
     return Parameters(
         initial=rng.uniform(-1, 1, (3, HIDDEN)),
@@ -63,7 +63,7 @@ def draw(params: Parameters, seed: int, split: str, size: int) -> tuple[np.ndarr
 
 
 def log_likelihood(params: Parameters, latents: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """The true log p(x|z) in nats.
+    """Computes the true log p(x|z) in nats.
 
     Args:
       params: of the generator.
@@ -82,7 +82,7 @@ def log_likelihood(params: Parameters, latents: np.ndarray, words: np.ndarray) -
 
 
 def log_prior(latents: np.ndarray) -> np.ndarray:
-    """The true log p(z) in nats, `[N]`, of `[N, 2]`."""
+    """Computes the true log p(z) in nats, `[N, 2]` -> `[N]`."""
     squared = ((latents[:, None, :] - CENTRES) ** 2).sum(-1)
     return np.log(np.exp(-0.5 * squared).sum(-1) / (2 * np.pi * len(CENTRES)))
 

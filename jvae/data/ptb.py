@@ -29,7 +29,7 @@ _TIMEOUT = 10  # seconds, for each wait
 
 @dataclasses.dataclass(eq=False)
 class PtbConfig(tfds.core.BuilderConfig):
-    """Where the three files are; None downloads them. The checksums make the content the same."""
+    """The place of the three files; None downloads them. Checksums make the content the same."""
 
     files: dict[str, bytes] | None = dataclasses.field(default=None, repr=False)
 
@@ -50,12 +50,12 @@ class Ptb(SentenceBuilder):
 
 
 def sentences(text: str) -> list[str]:
-    """One sentence a line, without the spaces around it."""
+    """Splits into one sentence a line, without the spaces around it."""
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def local_files(data_dir: str | None) -> dict[str, bytes] | None:
-    """The files in `data_dir`, else in `$JVAE_DATA_DIR`; None if neither is set or has them.
+    """Returns the files in `data_dir`, else in `$JVAE_DATA_DIR`; None if neither has them.
 
     Raises:
       UserError: a file is missing in `data_dir`, or has a wrong checksum.
@@ -77,7 +77,7 @@ def local_files(data_dir: str | None) -> dict[str, bytes] | None:
 
 
 def download() -> dict[str, bytes]:
-    """The files from the first mirror that gives all three.
+    """Downloads the files from the first mirror that gives all three.
 
     Raises:
       UserError: none does.

@@ -25,7 +25,7 @@ class Split:
     condition: Any = None
 
     def __len__(self) -> int:
-        """N."""
+        """Returns N."""
         return len(self.widths)
 
     @property

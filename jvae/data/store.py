@@ -35,7 +35,7 @@ class StoredTokens:
     """
 
     def __init__(self, folder: Path, dtype: type):
-        """An empty file on the disk of `folder`.
+        """Opens an empty file on the disk of `folder`.
 
         Raises:
           UserError: it cannot be written.
@@ -66,7 +66,7 @@ class StoredTokens:
         self.shape = (len(lengths), int(lengths.max()) + 1)
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
-        """`[n]` -> `[n, T + 1]` int32; safe in threads."""
+        """Reads rows, `[n]` -> `[n, T + 1]` int32; safe in threads."""
         lengths, size = self._lengths[index], self._dtype.itemsize
         number = self._file.fileno()
         places = zip((lengths * size).tolist(), (self._starts[index] * size).tolist(), strict=True)

@@ -34,7 +34,7 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """How many ids there are, the four special ones included."""
+        """The number of ids, the four special ones included."""
         return len(self.vocabulary)
 
     def encode(self, sentence: str) -> list[int]:
@@ -45,7 +45,7 @@ class Tokenizer:
         return [self._ids.get(piece, UNK) for piece in pieces]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids up to the first `</s>`, without `<pad>` and `<s>`."""
+        """Returns the text of ids up to the first `</s>`, without `<pad>` and `<s>`."""
         kept = []
         for number in map(int, ids):
             if number == EOS:
@@ -57,12 +57,12 @@ class Tokenizer:
         return (" " if self.kind == "words" else "").join(self.vocabulary[i] for i in kept)
 
     def to_json(self) -> str:
-        """The JSON of HF `tokenizers`; it says which kind this is by its parts."""
+        """Writes the JSON of HF `tokenizers`, whose parts say which kind this is."""
         return self._backend.to_str(pretty=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Tokenizer":
-        """The inverse of `to_json`.
+        """Reads what `to_json` writes.
 
         Raises:
           UserError: the text is not such a JSON.
@@ -128,25 +128,25 @@ def build_tokenizer(
 
 
 def words(sentences: Iterable[str], *, min_count: int, max_size: int | None) -> Tokenizer:
-    """White-space words, the frequent ones first, equal counts in the alphabet's order."""
+    """Learns white-space words, frequent ones first, equal counts in alphabetical order."""
     counts = Counter(word for sentence in sentences for word in sentence.split())
     return fixed_words(_ordered(counts, min_count, max_size))
 
 
 def fixed_words(entries: Sequence[str]) -> Tokenizer:
-    """White-space words whose ids are given: 4, 5, .. in the order of `entries`, each once."""
+    """Makes white-space words with given ids: 4, 5, .. in the order of `entries`, each once."""
     return _word_level("words", hf.pre_tokenizers.WhitespaceSplit(), list(entries))
 
 
 def chars(sentences: Iterable[str], *, min_count: int, max_size: int | None) -> Tokenizer:
-    """Unicode characters, white space too."""
+    """Learns Unicode characters, white space too."""
     counts = Counter(char for sentence in sentences for char in sentence)
     splitter = hf.pre_tokenizers.Split(hf.Regex(r"[\s\S]"), behavior="isolated")
     return _word_level("chars", splitter, _ordered(counts, min_count, max_size))
 
 
 def bpe(sentences: Iterable[str], *, min_count: int, max_size: int | None) -> Tokenizer:
-    """Byte-level BPE (Sennrich et al. 2016): every text has ids, and its ids give it back."""
+    """Learns byte-level BPE (Sennrich et al. 2016): every text has ids, which give it back."""
     size = (BPE_SIZE if max_size is None else max_size) - len(SPECIALS)
     alphabet = sorted(hf.pre_tokenizers.ByteLevel.alphabet())
     trained = _byte_level(hf.models.BPE())

@@ -74,7 +74,7 @@ class CNNDecoder(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """Embedding, the two halves of the input layer, blocks, output layer without bias."""
+        """Makes embedding, both halves of the input layer, blocks, output layer without bias."""
         init = symmetric_uniform(self.init_scale)
         embed_init = symmetric_uniform(self.embed_init_scale)
         self.embedding = nn.Embed(self.vocab_size, self.embed_size, embedding_init=embed_init)
@@ -112,7 +112,7 @@ class CNNDecoder(nn.Module):
         return sentence_log_prob(hidden, self.output_kernel, batch.x, self.dtype)
 
     def _extend(self, carry: Carry, embedded: Array) -> tuple[Carry, Array]:
-        """T more tokens, `[B, T, E]` -> `[B, T, H]`."""
+        """Reads T more tokens, `[B, T, E]` -> `[B, T, H]`."""
         pasts, from_latent = carry
         rows = embedded.reshape(-1, self.embed_size)
         projected = self.input(rows).reshape(*embedded.shape[:2], self.hidden_size)
@@ -124,12 +124,12 @@ class CNNDecoder(nn.Module):
         return (tuple(extended), from_latent), hidden
 
     def start(self, z: Array, context: Any, max_length: int) -> Carry:
-        """The state before the first token, of one size for any `max_length`."""
+        """Returns the state before the first token, of one size for any `max_length`."""
         del context, max_length
         return self._from_latent(z)
 
     def _from_latent(self, z: Array) -> Carry:
-        """What each block's filter saw before the first token, and the share of z in the input."""
+        """Returns each filter's past before the first token, and the share of z in the input."""
         pasts = tuple(block.no_past(z.shape[0]) for block in self.blocks)
         return pasts, self.latent_to_input(z)
 
@@ -140,7 +140,7 @@ class CNNDecoder(nn.Module):
 
 
 def cnn_decoder(**options) -> Decoder:
-    """`CNNDecoder(**options)` as pure functions."""
+    """Wraps `CNNDecoder(**options)` as pure functions."""
     return decoder_from_module(CNNDecoder(**options))
 
 

@@ -24,7 +24,7 @@ from jvae.types import Array, DType, Key
 
 
 class FromLatent(NamedTuple):
-    """What z says to every step of a sentence.
+    """The contribution of z to every step of a sentence.
 
     Attributes:
       gates: `[B, 4H]`, its share of the gates.
@@ -78,7 +78,7 @@ class LSTMDecoder(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """Embedding, the maps from z, LSTM, output layer without bias."""
+        """Makes embedding, the maps from z, LSTM, output layer without bias."""
         init = symmetric_uniform(self.init_scale)
         embed_init = symmetric_uniform(self.embed_init_scale)
         self.embedding = nn.Embed(self.vocab_size, self.embed_size, embedding_init=embed_init)
@@ -115,7 +115,7 @@ class LSTMDecoder(nn.Module):
     def _streamed_log_prob(
         self, carry: LSTMCarry, projected: Array, from_latent: FromLatent, x: Tokens
     ) -> Array:
-        """The same without a `[B, T, V]` array, for evaluation with many samples.
+        """Computes `log_prob` without a `[B, T, V]` array, for evaluation with many samples.
 
         One `[B, V]` of logits lives at a time; under `vmap` over samples, `projected` is shared.
         """
@@ -134,12 +134,12 @@ class LSTMDecoder(nn.Module):
         return total
 
     def start(self, z: Array, context: Any, max_length: int) -> Carry:
-        """What z sets before the first token; the state has one size for any `max_length`."""
+        """Returns the state before the first token, which z sets; `max_length` does not matter."""
         del context, max_length
         return self._from_latent(z)
 
     def _from_latent(self, z: Array) -> Carry:
-        """The state before the first token, and z's share of every step."""
+        """Returns the state before the first token, and z's share of every step."""
         cell = self.latent_to_cell(z)
         output = self.latent_to_output(z) if self.skip else None
         return LSTMCarry(cell, jnp.tanh(cell)), FromLatent(self.latent_to_gates(z), output)
@@ -153,12 +153,12 @@ class LSTMDecoder(nn.Module):
 
 
 def _joined(hidden: Array, from_latent: FromLatent) -> Array:
-    """What the output layer sees, `[B, H]`."""
+    """Returns the output layer's input, `[B, H]`."""
     return hidden if from_latent.output is None else hidden + from_latent.output
 
 
 def lstm_decoder(**options) -> Decoder:
-    """`LSTMDecoder(**options)` as pure functions."""
+    """Wraps `LSTMDecoder(**options)` as pure functions."""
     return decoder_from_module(LSTMDecoder(**options))
 
 

@@ -1,4 +1,4 @@
-"""The Transformer decoder, told of a vector or of a set of vectors."""
+"""The Transformer decoder, which reads a vector or a set of vectors."""
 
 import dataclasses
 from typing import Any
@@ -55,7 +55,7 @@ class TransformerDecoder(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """Embedding, blocks, output layer without bias."""
+        """Makes embedding, blocks, output layer without bias."""
         self.embedding = nn.Embed(self.vocab_size, self.embed_size)
         self.transformer = Transformer(
             self.embed_size,
@@ -95,7 +95,7 @@ class TransformerDecoder(nn.Module):
         return sentence_log_prob(hidden, self.output_kernel, batch.x, self.dtype)
 
     def start(self, z: Any, context: Any, max_length: int) -> tuple[Carry, Array | None]:
-        """Empty caches with what each block is told of z, and what the output layer is.
+        """Returns empty caches, and the contributions of z to each block and to the output layer.
 
         Raises:
           UserError: `max_length` is more than the learned positions.
@@ -114,7 +114,7 @@ class TransformerDecoder(nn.Module):
 
 
 def transformer_decoder(**options) -> Decoder:
-    """`TransformerDecoder(**options)` as pure functions."""
+    """Wraps `TransformerDecoder(**options)` as pure functions."""
     return decoder_from_module(TransformerDecoder(**options))
 
 

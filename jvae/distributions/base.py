@@ -1,4 +1,4 @@
-"""What a VAE asks of a distribution, and the capabilities that some distributions offer.
+"""The contract of a distribution, and the capabilities that some distributions offer.
 
 A distribution is a pytree of arrays, so that it passes through `jit`, `vmap` and `while_loop`
 unchanged, and it samples from one key per example. (Library distributions carry their batch shape

@@ -45,7 +45,7 @@ class VectorSet(NamedTuple):
 
 
 def widened(some: VectorSet, size: int) -> VectorSet:
-    """The same sets with absent rows added until there are `size`, as NumPy arrays."""
+    """Adds absent rows to sets until there are `size`, as NumPy arrays."""
 
     def filled(rows: Array, value: float) -> Any:
         missing = size - rows.shape[1]

@@ -20,7 +20,7 @@ class NVIBSelfAttention(nn.Module):
     The tokens x are the queries; keys and values are the latent's: a component for each token, and
     the prior's. `log alpha_i = w'x_i + v'x_i^2 + b + log alpha_i(layer below)`. In training F is a
     draw, hence impulses; else it is the mixture of Gaussians with weights `E[pi]`, without the
-    components of small alpha. The layer above is told of all alphas, as in training.
+    components of small alpha. The layer above reads all alphas, as in training.
 
     Attributes:
       size: H, in and out, also of the latent's vectors.
@@ -45,7 +45,7 @@ class NVIBSelfAttention(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """The maps to the latent, and the attention."""
+        """Makes the maps to the latent, and the attention."""
         self.latent = NVIBHead(self.size, "exp", 1, self.prior_alpha, prune=0.0)
         sizes = (self.heads, self.size, self.size)
         self.attention = DenoisingAttention(*sizes, self.variant, dtype=self.dtype)
@@ -53,7 +53,7 @@ class NVIBSelfAttention(nn.Module):
     def __call__(
         self, x: Array, *, below: NVIB | None, noise: Noise, mask: Array
     ) -> tuple[Array, NVIB]:
-        """`[B, T, H]` -> `[B, T, H]`, and the latent.
+        """Maps `[B, T, H]` -> `[B, T, H]`, and returns the latent.
 
         Args:
           x: the tokens.
@@ -66,7 +66,7 @@ class NVIBSelfAttention(nn.Module):
         return self.attention(x, self.read(q, noise)), q
 
     def read(self, q: NVIB, noise: Noise) -> VectorSet:
-        """What of the latent is attended to."""
+        """Returns the part of the latent that queries attend to."""
         if noise is None:
             return q.pruned(self.prune).mean
         return q.sample(example_keys(stream(noise[0], Stream.NVIB_LAYER, self.number), noise[1]))

@@ -46,7 +46,7 @@ class LSTMEncoder(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """Embedding, LSTM, and the two linear maps in one."""
+        """Makes embedding, LSTM, and the two linear maps in one."""
         init = symmetric_uniform(self.init_scale)
         embed_init = symmetric_uniform(self.embed_init_scale)
         self.embedding = nn.Embed(self.vocab_size, self.embed_size, embedding_init=embed_init)
@@ -56,12 +56,12 @@ class LSTMEncoder(nn.Module):
         self.posterior = self.family.posterior  # a module's parameters become the encoder's
 
     def __call__(self, batch: Batch, context: Any = None, *, key: Key, train: bool) -> Distribution:
-        """The posterior over `[B, L]`. It draws no noise of its own: `key` is unused."""
+        """Computes the posterior over `[B, L]`, without noise: `key` is unused."""
         del context, key, train
         return self.from_embeddings(self.embedding(batch.x.ids), batch.x.lengths + 1)
 
     def from_embeddings(self, embedded: Array, lengths: Array) -> Distribution:
-        """The same, of embeddings `[B, T, E]`, the first `lengths` `[B]` of them."""
+        """Computes the posterior of embeddings `[B, T, E]`, the first `lengths` `[B]` of them."""
         last: Array = self.lstm.last(self.lstm.project(embedded), lengths)
         if self.point:
             return Delta(self.head(last))
@@ -70,7 +70,7 @@ class LSTMEncoder(nn.Module):
 
 
 def lstm_encoder(**options) -> Encoder:
-    """`LSTMEncoder(**options)` as pure functions."""
+    """Wraps `LSTMEncoder(**options)` as pure functions."""
     return encoder_from_module(LSTMEncoder(**options))
 
 

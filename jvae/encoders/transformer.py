@@ -85,7 +85,7 @@ class TransformerEncoder(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """Embedding, blocks, and the posterior's linear map."""
+        """Makes embedding, blocks, and the posterior's linear map."""
         self.embedding = nn.Embed(self.vocab_size, self.embed_size)
         self.transformer = Transformer(
             self.embed_size,
@@ -120,7 +120,7 @@ class TransformerEncoder(nn.Module):
     def __call__(
         self, batch: Batch, context: Any = None, *, key: Key, train: bool
     ) -> Distribution | Inference:
-        """The posterior over `[B, L]`, or over sets of vectors."""
+        """Computes the posterior over `[B, L]`, or over sets of vectors."""
         del context
         x, noise = batch.x, (key, batch.index) if train else None
         embedded = self.embedding(x.targets)
@@ -141,7 +141,7 @@ class TransformerEncoder(nn.Module):
         return Inference(q, terms, metrics)
 
     def from_embeddings(self, embedded: Array, lengths: Array) -> Distribution:
-        """The same without noise, of embeddings `[B, T, E]`, the first `lengths` `[B]` of them."""
+        """Computes the posterior, without noise, of embeddings `[B, T, E]`, the first `lengths`."""
         mask = jnp.arange(embedded.shape[1]) < lengths[:, None]
         hidden, _ = self.transformer.through_latents(embedded, self.bottlenecks, None, mask=mask)
         return self._posterior(hidden, mask, False)
@@ -155,7 +155,7 @@ class TransformerEncoder(nn.Module):
 
 
 def transformer_encoder(**options) -> Encoder:
-    """`TransformerEncoder(**options)` as pure functions."""
+    """Wraps `TransformerEncoder(**options)` as pure functions."""
     return encoder_from_module(TransformerEncoder(**options))
 
 

@@ -1,4 +1,4 @@
-"""What lies near what in latent space: clusters and nearest neighbours."""
+"""Clusters and nearest neighbours in latent space."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ METRICS = ("euclidean", "cosine")
 
 
 def clusters(latents: np.ndarray, number: int, *, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """k-means: the numbers of each cluster's vectors, and the cluster `[N]` of each vector.
+    """Runs k-means; returns the numbers of each cluster's vectors, and each vector's cluster `[N]`.
 
     The larger clusters come first, and in a cluster what is nearest to its centre.
 
@@ -40,7 +40,7 @@ def clusters(latents: np.ndarray, number: int, *, seed: int) -> tuple[list[np.nd
 
 
 def cluster_agreement(labels: Sequence[str], members: np.ndarray) -> dict[str, float]:
-    """Normalised mutual information, adjusted Rand index, homogeneity: 1 is perfect.
+    """Computes normalised mutual information, adjusted Rand index, homogeneity: 1 is perfect.
 
     Of random clusters the adjusted Rand index is 0 on average, the other two are above it, the
     more so the more clusters there are.
@@ -59,7 +59,7 @@ def cluster_agreement(labels: Sequence[str], members: np.ndarray) -> dict[str, f
 def nearest(
     latents: np.ndarray, queries: np.ndarray, number: int, metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors nearest to each query: distances and numbers, `[Q, number]`, nearest first.
+    """Returns distances and numbers of the nearest vectors, `[Q, number]`, nearest first.
 
     Args:
       latents: `[N, L]`.

@@ -1,4 +1,4 @@
-"""What a model's distributions offer, which decides which metrics are defined."""
+"""The capabilities of a model's distributions, which decide which metrics are defined."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a linear classifier reads off the latent vectors, beside what it must beat."""
+"""A linear classifier on the latent vectors, beside the baselines that it must beat."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class Labelled(NamedTuple):
 
 
 class Score(NamedTuple):
-    """How well predictions agree with the labels, with standard errors over sentences.
+    """Agreement of predictions with the labels, with standard errors over sentences.
 
     Attributes:
       accuracy: share of sentences.
@@ -103,7 +103,7 @@ def _as_they_are(tokens: Sequence[int]) -> Sequence[int]:
 
 
 def agreement(labels: ArrayLike, predicted: ArrayLike, *, seed: int) -> Score:
-    """Accuracy and macro F1 with bootstrap errors.
+    """Computes accuracy and macro F1 with bootstrap errors.
 
     Both follow from the confusion matrix alone, so that a resampled corpus is a draw of N from the
     multinomial of its cells. Labels that neither occur nor are predicted do not count.
@@ -118,14 +118,14 @@ def agreement(labels: ArrayLike, predicted: ArrayLike, *, seed: int) -> Score:
     np.add.at(matrix, tuple(cells.reshape(2, -1)), 1)
     total = matrix.sum()
     draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, RESAMPLES)
-    resampled = _figures(draws.reshape(-1, *matrix.shape))
-    accuracy, macro_f1 = (float(figure) for figure in _figures(matrix))
-    accuracy_se, macro_f1_se = (float(np.std(figures)) for figures in resampled)
+    resampled = _scores(draws.reshape(-1, *matrix.shape))
+    accuracy, macro_f1 = (float(score) for score in _scores(matrix))
+    accuracy_se, macro_f1_se = (float(np.std(scores)) for scores in resampled)
     return Score(accuracy, accuracy_se, macro_f1, macro_f1_se)
 
 
-def _figures(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy and macro F1 of confusion matrices `[.., C, C]`."""
+def _scores(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes accuracy and macro F1 of confusion matrices `[.., C, C]`."""
     right = np.diagonal(matrix, axis1=-2, axis2=-1)
     either = matrix.sum(axis=-1) + matrix.sum(axis=-2)
     f1 = 2 * right / np.maximum(either, 1)

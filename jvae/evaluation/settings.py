@@ -9,7 +9,7 @@ from jvae.configs import option
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions:
-    """How a finished run is evaluated; `mi_batch_size` counts after each epoch, too."""
+    """Options of a finished run's evaluation; `mi_batch_size` holds after each epoch, too."""
 
     split: str = option(
         "test",

@@ -1,4 +1,4 @@
-"""How smoothly the sentences change along a way from one to another.
+"""The smoothness of the sentences along a path from one to another.
 
 The measures are ours: that of Henderson and Fehr (2023) could not be read. Words are what white
 space separates, and the distance is the plain edit distance: divided by the longer length it breaks
@@ -15,7 +15,7 @@ from jvae.evaluation.diagnostics import standard_error
 
 
 class Smoothness(NamedTuple):
-    """Of one way `x_0 .. x_m`, or means over several; d is the distance in words.
+    """Measures of one path `x_0 .. x_m`, or means over several; d is the distance in words.
 
     Attributes:
       jump: `max_t d(x_t, x_{t+1}) / d(x_0, x_m)`: at least `1 / m`, in equal steps; 1 and more if
@@ -30,23 +30,23 @@ class Smoothness(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Over several ways.
+    """Measures over several paths.
 
     Attributes:
-      mean: None if there is no way to measure.
-      error: its standard errors; NaN for one way.
-      ways: measured.
-      equal_ends: left out, for `x_0 = x_m`: there is no distance to go.
+      mean: None if there is no path to measure.
+      error: its standard errors; NaN for one path.
+      paths: how many were measured.
+      equal_ends: how many were left out, because `x_0 = x_m`: there is no distance to go.
     """
 
     mean: Smoothness | None
     error: Smoothness | None
-    ways: int
+    paths: int
     equal_ends: int
 
 
 def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
-    """Fewest insertions, deletions and replacements that make `first` to `second`.
+    """Counts the fewest insertions, deletions and replacements from `first` to `second`.
 
     Args:
       first: words.
@@ -63,8 +63,8 @@ def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
     return row[-1]
 
 
-def of_way(sentences: Sequence[str]) -> Smoothness | None:
-    """The measures of one way, or None if its ends are equal.
+def of_path(sentences: Sequence[str]) -> Smoothness | None:
+    """Measures one path, or returns None if its ends are equal.
 
     Args:
       sentences: `x_0 .. x_m`, at least two.
@@ -73,7 +73,7 @@ def of_way(sentences: Sequence[str]) -> Smoothness | None:
       UserError: fewer.
     """
     if len(sentences) < 2:
-        raise UserError(f"a way of {len(sentences)} sentences: give at least 2, the two ends")
+        raise UserError(f"a path of {len(sentences)} sentences: give at least 2, the two ends")
     words = [sentence.split() for sentence in sentences]
     direct = edit_distance(words[0], words[-1])
     if direct == 0:
@@ -84,20 +84,20 @@ def of_way(sentences: Sequence[str]) -> Smoothness | None:
     return Smoothness(max(steps) / direct, sum(steps) / direct, sum(nearer) / len(steps))
 
 
-def smoothness(ways: Sequence[Sequence[str]]) -> Measured:
-    """Means over ways, with their standard errors.
+def smoothness(paths: Sequence[Sequence[str]]) -> Measured:
+    """Computes means over paths, with their standard errors.
 
     Args:
-      ways: each of the sentences `x_0 .. x_m`.
+      paths: each one the sentences `x_0 .. x_m`.
 
     Raises:
-      UserError: a way of fewer than two sentences.
+      UserError: a path of fewer than two sentences.
     """
-    found = [one for way in ways if (one := of_way(way)) is not None]
-    left_out = len(ways) - len(found)
-    if not found:
+    measured = [one for path in paths if (one := of_path(path)) is not None]
+    left_out = len(paths) - len(measured)
+    if not measured:
         return Measured(None, None, 0, left_out)
-    figures = np.array(found).T
-    mean = Smoothness(*(float(row.mean()) for row in figures))
-    error = Smoothness(*(standard_error(row) for row in figures))
-    return Measured(mean, error, len(found), left_out)
+    columns = np.array(measured).T
+    mean = Smoothness(*(float(row.mean()) for row in columns))
+    error = Smoothness(*(standard_error(row) for row in columns))
+    return Measured(mean, error, len(measured), left_out)

@@ -15,7 +15,7 @@ _SMOOTHING = 0.1  # matches that an order without one is given: NLTK's "method1"
 
 
 def distinct_n(sentences: Sequence[str], n: int) -> float:
-    """Different n-grams per word: `|{n-grams}| / words`.
+    """Computes different n-grams per word: `|{n-grams}| / words`.
 
     It falls with the amount of text: compare equal numbers of sentences only.
 
@@ -30,7 +30,7 @@ def distinct_n(sentences: Sequence[str], n: int) -> float:
 
 
 def self_bleu(sentences: Sequence[str], *, max_order: int = 4) -> float:
-    """Mean BLEU of each sentence with all others as its references; 100 if all are equal.
+    """Computes the mean BLEU of each sentence against all others; 100 if all are equal.
 
     `100 BP exp(mean_n log p_n)`, n up to `max_order`, or to the sentence's length if that is less;
     an order without a match counts as `0.1 / n-grams`, a sentence without a known word as 0.
@@ -90,7 +90,7 @@ def bleu(sentences: Sequence[str], references: Sequence[str]) -> tuple[float, st
 
 
 def exact_match(sentences: Sequence[str], references: Sequence[str]) -> float:
-    """Share of sentences that equal their reference, from 0 to 1."""
+    """Computes the share of sentences that equal their reference, from 0 to 1."""
     pairs = list(zip(sentences, references, strict=True))
     return sum(sentence == reference for sentence, reference in pairs) / len(pairs)
 
@@ -100,7 +100,7 @@ def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
 
 
 def _two_largest(order: list[Counter[tuple[str, ...]]]) -> dict[tuple[str, ...], tuple[int, int]]:
-    """For each n-gram the two largest numbers of times that a sentence has it."""
+    """Returns, for each n-gram, the two largest counts of it in a sentence."""
     largest: dict[tuple[str, ...], tuple[int, int]] = {}
     for counter in order:
         for gram, count in counter.items():

@@ -1,1 +1,1 @@
-"""What `python -m` runs. Each module is also a configuration file: `get_config()`."""
+"""Entry points for `python -m`. Each module is also a configuration file: `get_config()`."""

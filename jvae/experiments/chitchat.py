@@ -21,7 +21,7 @@ from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """A small model and a short schedule."""
+    """Makes a configuration: a small model and a short schedule."""
     config = default_config()
     config.data.update(
         {

@@ -1,4 +1,4 @@
-"""Which remedy helps on my corpus? Several methods, one corpus, one evaluation, one report.
+"""Compares remedies on one corpus: several methods, one evaluation, one report.
 
     python -m jvae.experiments.compare --methods=vae,anneal,cyclical,aggressive --seeds=0,1
     jvae compare --train=my.txt --methods=vae,aggressive
@@ -21,7 +21,7 @@ from jvae.tasks import get_task
 
 
 def get_config() -> ConfigDict:
-    """The quick chitchat recipe, of which each method changes its own fields."""
+    """Returns the quick chitchat recipe, of which each method changes its fields."""
     return chitchat.get_config()
 
 

@@ -22,7 +22,7 @@ from jvae.tasks.documents.task import documents_config
 
 
 def get_config() -> ConfigDict:
-    """Fifty dimensions, forty epochs."""
+    """Makes a configuration: fifty dimensions, forty epochs."""
     config = documents_config()
     config.training.update(
         {

@@ -36,7 +36,7 @@ from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """One block of width 128, eight short epochs."""
+    """Makes a configuration: one block of width 128, eight short epochs."""
     config = default_config()
     config.data.update(chitchat.get_config().data)
     config.model.update(

@@ -31,7 +31,7 @@ LANGUAGE_MODEL = "language-model"  # of the training text, shared by all
 
 
 def get_config() -> ConfigDict:
-    """NVIB's configuration, of which each method changes its own fields."""
+    """Returns NVIB's configuration, of which each method changes its fields."""
     return nvib.get_config()
 
 

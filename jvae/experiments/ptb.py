@@ -15,7 +15,7 @@ from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """Li et al. (2019): KL weight 0.1 -> 1 in 10 epochs, SGD 0.5, patience 5."""
+    """Returns Li et al.'s recipe (2019): KL weight 0.1 -> 1 in 10 epochs, SGD 0.5, patience 5."""
     config = default_config()
     config.data.name = "ptb"
     config.model.update({"embed_size": 256, "hidden_size": 256})

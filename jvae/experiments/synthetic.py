@@ -21,7 +21,7 @@ from jvae.tasks.text.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """LSTM 50, embedding 50, one latent dimension, batch 16."""
+    """Makes a configuration: LSTM 50, embedding 50, one latent dimension, batch 16."""
     config = default_config()
     config.data.update({"name": "synthetic", "max_buckets": 1})
     config.model.update(

@@ -21,7 +21,7 @@ LIMITS = {"max_size": 10_000, "max_length": 50}
 
 
 def get_config() -> ConfigDict:
-    """The chitchat recipe on the user's files."""
+    """Returns the chitchat recipe for the user's files."""
     config = chitchat.get_config()
     config.data.update({"name": "text", **LIMITS})
     return config

@@ -33,7 +33,7 @@ def beam_search(
     length_penalty: float = 0.0,
     allow_unk: bool = True,
 ) -> Generated:
-    """The best sentence by `score = log p(x | z) / length ** length_penalty`.
+    """Searches the best sentence by `score = log p(x | z) / length ** length_penalty`.
 
     At each step the `beam_size` likeliest continuations of the running hypotheses are kept. Those
     that end with `</s>` stop running and compete by score for the result, and their places are

@@ -58,12 +58,12 @@ def forbid(logits: Array, *, allow_unk: bool) -> Array:
 
 
 def num_rows(z: Any) -> int:
-    """B, of latent vectors `[B, L]` or sets."""
+    """Returns B of latent vectors `[B, L]` or sets."""
     return int(jax.tree.leaves(z)[0].shape[0])
 
 
 def top_k(values: Array, k: int) -> tuple[Array, Array]:
-    """`jax.lax.top_k` of `[.., V]`: the k largest and their numbers, `[.., k]` each.
+    """Computes `jax.lax.top_k` of `[.., V]`: the k largest and their numbers, `[.., k]` each.
 
     Of equal values the lower numbers. Where V is a multiple of some 64 to 256, the maxima of blocks
     come first: that reduction is vectorised on a CPU, a search for numbers is not.
@@ -83,7 +83,7 @@ def top_k(values: Array, k: int) -> tuple[Array, Array]:
 
 
 def allowed_top_k(logits: Array, k: int, *, allow_unk: bool) -> tuple[Array, Array]:
-    """The k largest of the tokens that sentences contain, `[.., V]` -> values and tokens.
+    """Returns the k largest of the tokens that sentences contain, `[.., V]` -> values, tokens.
 
     Args:
       logits: not yet passed to `forbid`.
@@ -97,7 +97,7 @@ def allowed_top_k(logits: Array, k: int, *, allow_unk: bool) -> tuple[Array, Arr
 
 
 def likeliest(logits: Array, *, allow_unk: bool) -> Array:
-    """`argmax` over the tokens that sentences contain, `[B, V]` -> `[B]` int32.
+    """Returns the `argmax` over the tokens that sentences contain, `[B, V]` -> `[B]` int32.
 
     Of equal logits the lower number; for the arguments see `allowed_top_k`.
     """

@@ -8,7 +8,7 @@ from jvae.types import Array
 
 
 def linear(z0: Array, z1: Array, steps: int) -> Array:
-    """The straight line, `z(t) = (1 - t) z0 + t z1`, `t = 0 .. 1`.
+    """Returns points on the straight line, `z(t) = (1 - t) z0 + t z1`, `t = 0 .. 1`.
 
     Between two draws of a wide Gaussian the middle is shorter than either, where the prior has
     little mass: see `spherical`.
@@ -31,7 +31,7 @@ def linear(z0: Array, z1: Array, steps: int) -> Array:
 
 
 def spherical(z0: Array, z1: Array, steps: int) -> Array:
-    """The great circle between the directions; the norm changes linearly.
+    """Returns points on the great circle between the directions; the norm changes linearly.
 
     `z(t) = r(t) (sin((1 - t) w) z0 / |z0| + sin(t w) z1 / |z1|) / sin(w)`, with `w` the angle
     between `z0` and `z1` and `|z(t)| = r(t) = (1 - t) |z0| + t |z1|`. Where no circle is defined
@@ -72,7 +72,7 @@ def spherical(z0: Array, z1: Array, steps: int) -> Array:
 
 
 def union(first: VectorSet, second: VectorSet, steps: int) -> VectorSet:
-    """Both sets in one, with weights `1 - t` and `t`, `t = 0 .. 1`.
+    """Joins both sets in one, with weights `1 - t` and `t`, `t = 0 .. 1`.
 
     Args:
       first: of one sentence, `[K, P]`, its weights summing to 1.
@@ -99,7 +99,7 @@ def union(first: VectorSet, second: VectorSet, steps: int) -> VectorSet:
 
 
 def aligned(first: VectorSet, second: VectorSet, steps: int) -> VectorSet:
-    """The straight line between vectors of the same place, a missing one taken as zero.
+    """Returns straight lines between vectors of the same place, a missing one taken as zero.
 
     For sets whose weights say nothing: a vector is there if it is in either.
 
@@ -117,13 +117,13 @@ def aligned(first: VectorSet, second: VectorSet, steps: int) -> VectorSet:
     Source: Henderson and Fehr 2023, their baselines.
     """
     start, end = (jnp.where(one.present[:, None], one.vectors, 0) for one in (first, second))
-    way, t = linear(start, end, steps), _times(steps, first.log_weights)
+    vectors, t = linear(start, end, steps), _times(steps, first.log_weights)
     there = ((t < 1) & first.present) | ((t > 0) & second.present)
-    return VectorSet(way, jnp.where(there, 0.0, -jnp.inf))
+    return VectorSet(vectors, jnp.where(there, 0.0, -jnp.inf))
 
 
 def _times(steps: int, z: Array) -> Array:
-    """`0 .. 1`, `[steps, 1, .., 1]`, to broadcast against `z`."""
+    """Returns `0 .. 1`, `[steps, 1, .., 1]`, to broadcast against `z`."""
     if steps < 2:
         raise UserError(f"{steps} interpolation steps: give at least 2, the two ends")
     return jnp.linspace(0.0, 1.0, steps, dtype=z.dtype).reshape(steps, *(1,) * z.ndim)

@@ -13,7 +13,7 @@ from jvae.types import Array, DType
 
 
 class Memory(NamedTuple):
-    """What queries look up.
+    """Keys and values that queries look up.
 
     Attributes:
       keys: `[B, K, N, E]`, N heads of width E; in a cache of tokens `[B, N, K, E]`.
@@ -27,12 +27,12 @@ class Memory(NamedTuple):
 
 
 def _heads(x: Array, heads: int) -> Array:
-    """`[B, T, H]` -> `[B, T, N, E]`."""
+    """Splits heads, `[B, T, H]` -> `[B, T, N, E]`."""
     return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
 
 
 def _attend(query: Array, memory: Memory, dtype: DType, *, causal: bool = False) -> Array:
-    """`softmax(q k' / sqrt E) v`, heads side by side: `[B, T, N, E]` -> `[B, T, H]`."""
+    """Computes `softmax(q k' / sqrt E) v`, heads joined: `[B, T, N, E]` -> `[B, T, H]`."""
     factors = (query, memory.keys, memory.values)
     if dtype is not None:
         factors = jax.tree.map(lambda x: x.astype(dtype), factors)
@@ -67,7 +67,7 @@ class SelfAttention(nn.Module):
         return _heads(query, self.heads), _heads(key, self.heads), _heads(value, self.heads)
 
     def __call__(self, x: Array, *, mask: Array | None, causal: bool) -> Array:
-        """Whole sentences, `[B, T, H]` -> `[B, T, H]`.
+        """Maps whole sentences, `[B, T, H]` -> `[B, T, H]`.
 
         Args:
           x: the tokens.
@@ -80,13 +80,13 @@ class SelfAttention(nn.Module):
         return by_row(self.output, out)
 
     def no_past(self, batch_size: int, max_length: int) -> Memory:
-        """The cache before the first of at most `max_length` tokens, `[B, N, max_length, E]`."""
+        """Returns the cache before the first of `max_length` tokens, `[B, N, max_length, E]`."""
         # Heads come first: at 400 tokens a step on a CPU takes a quarter of the time.
         zeros = jnp.zeros((batch_size, self.heads, max_length, self.size // self.heads))
         return Memory(zeros, zeros)
 
     def step(self, x: Array, past: Memory, position: Array) -> tuple[Array, Memory]:
-        """One more token, `[B, 1, H]` -> `[B, 1, H]`, and the cache with it."""
+        """Reads one more token, `[B, 1, H]` -> `[B, 1, H]`, and returns the cache with it."""
         query, key, value = (jnp.swapaxes(part, 1, 2) for part in self._project(x))
         put = jax.lax.dynamic_update_slice_in_dim
         keys = put(past.keys, key.astype(past.keys.dtype), position, axis=2)
@@ -111,7 +111,7 @@ class CrossAttention(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """The query, keys and values in one product, and the output's."""
+        """Makes one projection for queries, keys and values, and the output's."""
         dot_general = dense_product(self.dtype)
         self.query = nn.Dense(self.size, use_bias=False, dot_general=dot_general)
         self.memory = nn.Dense(2 * self.size, use_bias=False, dot_general=dot_general)
@@ -126,6 +126,6 @@ class CrossAttention(nn.Module):
         return Memory(_heads(key, self.heads), _heads(value, self.heads), mask)
 
     def attend(self, x: Array, memory: Memory) -> Array:
-        """`[B, T, H]` -> `[B, T, H]`."""
+        """Attends, `[B, T, H]` -> `[B, T, H]`."""
         query = _heads(by_row(self.query, x), self.heads)
         return by_row(self.output, _attend(query, memory, self.dtype))

@@ -9,7 +9,7 @@ from jvae.types import Array, DType
 
 
 def causal_taps(padded: Array, width: int, dilation: int) -> Array:
-    """What a causal filter sees: `[x_(t - (width - 1) dilation), .., x_(t - dilation), x_t]`.
+    """Stacks a causal filter's taps: `[x_(t - (width - 1) dilation), .., x_(t - dilation), x_t]`.
 
     A convolution is then one matrix product, which is rounded like all others
     (`jvae.layers.product`).
@@ -52,7 +52,7 @@ class ResidualBlock(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """Three products."""
+        """Makes three products."""
 
         def dense(size: int) -> nn.Dense:
             return nn.Dense(
@@ -70,7 +70,7 @@ class ResidualBlock(nn.Module):
         return (self.size + 1) // 2
 
     def no_past(self, batch_size: int) -> Array:
-        """What the filter sees before the first token, `[B, (width - 1) * dilation, C / 2]`."""
+        """Returns the past before the first token, `[B, (width - 1) * dilation, C / 2]`."""
         return jnp.zeros((batch_size, (self.width - 1) * self.dilation, self.inner))
 
     def __call__(self, past: Array, x: Array) -> tuple[Array, Array]:

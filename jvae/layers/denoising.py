@@ -28,7 +28,7 @@ _MOST_LOG_RATIO = 40.0
 
 
 class Impulses(NamedTuple):
-    """What attention needs of a set of impulses.
+    """A set of impulses, projected for attention.
 
     Attributes:
       keys, values: `[B, K, H, E]`.
@@ -41,7 +41,7 @@ class Impulses(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """What attention needs of a mixture of Gaussians, with `t = sigma^2 + s`.
+    """A mixture of Gaussians, projected for attention, with `t = sigma^2 + s`.
 
     Attributes:
       keys: `[B, K, P]`, `mu / t`, factors of u.
@@ -70,7 +70,7 @@ def precompute(
     variant: str = "half",
     dtype: DType = None,
 ) -> DenoisingMemory:
-    """All of `denoising_attention` that no query enters.
+    """Computes the part of `denoising_attention` that no query enters.
 
     Args:
       memory: vectors `[B, K, P]`.
@@ -115,7 +115,7 @@ def attend(
     *,
     causal: bool = False,
 ) -> Array:
-    """`denoising_attention` over a memory that is precomputed with the same kernels.
+    """Computes `denoising_attention` over a memory precomputed with the same kernels.
 
     Args:
       query: `[B, T, H, E]`.
@@ -162,7 +162,7 @@ def denoising_attention(
     causal: bool = False,
     variant: str = "half",
 ) -> Array:
-    """`W_V' E[z | u]`, `u = W_K q`, for a query q of each token and head.
+    """Computes `W_V' E[z | u]`, `u = W_K q`, for a query q of each token and head.
 
     Over impulses Z_i, `softmax_i(q' W_K' Z_i / s + log pi_i - ||Z_i||^2 / 2 s)` weighs `W_V' Z_i`.
     Over a mixture, with `t_i = sigma_i^2 + s`,
@@ -217,7 +217,7 @@ class DenoisingAttention(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """Four projections."""
+        """Makes four projections."""
         self.query, self.output = (
             nn.Dense(self.size, use_bias=False, dot_general=dense_product(self.dtype))
             for _ in range(2)
@@ -231,11 +231,11 @@ class DenoisingAttention(nn.Module):
         return self.key_kernel.reshape(by_head), self.value_kernel.reshape(by_head)
 
     def precompute(self, memory: VectorSet) -> DenoisingMemory:
-        """What attention needs of the set; every array has B in front."""
+        """Projects the set for attention; every array has B in front."""
         return precompute(memory, *self._kernels(), variant=self.variant, dtype=self.dtype)
 
     def attend(self, x: Array, memory: DenoisingMemory) -> Array:
-        """`[B, T, D]` -> `[B, T, D]`."""
+        """Attends, `[B, T, D]` -> `[B, T, D]`."""
         batch, steps, _ = x.shape
         query = self.query(x.reshape(-1, self.size)).reshape(batch, steps, self.heads, -1)
         heads = attend(query, memory, *self._kernels(), causal=self.causal)
@@ -251,14 +251,14 @@ def _wide(x: Array) -> Array:
 
 
 def _project(vectors: Array, kernel: Array, dtype: DType) -> Array:
-    """`[B, K, P]` -> `[B, K, H, E]`; of flat rows: the kernel's gradient is then one product."""
+    """Projects `[B, K, P]` -> `[B, K, H, E]` by flat rows: the kernel's gradient is one product."""
     size = vectors.shape[-1]
     rows = product(vectors.reshape(-1, size), _wide(kernel).reshape(size, -1), dtype)
     return rows.reshape(*vectors.shape[:-1], *kernel.shape[1:])
 
 
 def _by_head(x: Array, kernels: Array) -> Array:
-    """`[B, T, H, M]` and `[H, M, N]` -> `[B, T, H, N]`.
+    """Multiplies head by head, `[B, T, H, M]` and `[H, M, N]` -> `[B, T, H, N]`.
 
     Head by head: on a CPU, XLA is slower with one product that has an axis of heads.
     """
@@ -267,7 +267,7 @@ def _by_head(x: Array, kernels: Array) -> Array:
 
 
 def _causal(steps: int, rows: int) -> Array:
-    """`[T, K]` bool: what each token sees."""
+    """Returns which rows each token sees, `[T, K]` bool."""
     if rows % (steps + 1):
         raise UserError(
             f"causal attention of {steps} tokens needs a memory of {steps + 1} rows, or so many in "
@@ -282,7 +282,7 @@ def _softmax(logits: Array, visible: Array) -> Array:
 
 
 def _ordinary(query: Array, memory: Impulses, bias: Array, visible: Array) -> Array:
-    """Attention with a bias: `[B, T, H, E]`; bias and `visible` broadcast to `[B, T, H, K]`."""
+    """Attends with a bias, `[B, T, H, E]`; bias and `visible` broadcast to `[B, T, H, K]`."""
     keys, values = memory.keys, memory.values
     if query.dtype != jnp.float64:
         bias, visible = (jnp.swapaxes(x, 1, 2) for x in (bias, visible))

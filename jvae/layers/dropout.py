@@ -11,7 +11,7 @@ from jvae.types import Array, Key
 
 
 def dropout(x: Array, rate: float, *, key: Key, index: Array) -> Array:
-    """`x * keep / (1 - rate)` with one independent Bernoulli(1 - rate) `keep` per entry.
+    """Computes `x * keep / (1 - rate)` with an independent Bernoulli(1 - rate) `keep` per entry.
 
     The rate is rounded to a multiple of 1/256 (0.5 is exact; at most 255/256), and the rescaling
     uses the rounded rate: four draws then come out of one 32-bit random word.

@@ -20,7 +20,7 @@ class LSTMCarry(NamedTuple):
 
 
 def lstm_cell(carry: LSTMCarry, projected: Array, recurrent_kernel: Array) -> LSTMCarry:
-    """One step: `c' = f * c + i * g`, `h' = o * tanh(c')` with gates in the order i, f, g, o.
+    """Makes a step: `c' = f * c + i * g`, `h' = o * tanh(c')`, gates in the order i, f, g, o.
 
     Args:
       carry: `cell` and `hidden`, `[B, H]`.
@@ -34,7 +34,7 @@ def lstm_cell(carry: LSTMCarry, projected: Array, recurrent_kernel: Array) -> LS
 
 
 def _cell(cell: Array, gates: Array) -> tuple[LSTMCarry, Array]:
-    """The new state and `t` `[B, 4H]`: `i, f, o = (1 + t) / 2` and `g = t` of its four parts.
+    """Returns the new state and `t` `[B, 4H]`, in parts: `i, f, o = (1 + t) / 2` and `g = t`.
 
     `sigmoid(x) = (1 + tanh(x / 2)) / 2`: so one pass of one function makes all four gates.
     """
@@ -50,7 +50,7 @@ def _cell(cell: Array, gates: Array) -> tuple[LSTMCarry, Array]:
 def lstm_scan(
     recurrent_kernel: Array, start: LSTMCarry, projected: Array, dtype: DType = None
 ) -> Array:
-    """`lstm_cell` over all tokens: `projected` `[T, B, 4H]` -> hidden states `[T, B, H]`.
+    """Runs `lstm_cell` over all tokens: `projected` `[T, B, 4H]` -> hidden states `[T, B, H]`.
 
     Its gradient is written by hand. The derived one adds a `[H, 4H]` product over the batch to the
     kernel's gradient at every token; here the gates' gradients are kept, and the kernel's is one
@@ -66,10 +66,10 @@ def lstm_scan(
 
 
 def _on_cpu_or_not(scan: Callable[..., tuple], *arrays) -> tuple:
-    """`scan(*arrays, turned)`: on a CPU, small batches of wide states are multiplied turned.
+    """Calls `scan(*arrays, turned)`; on a CPU small batches of wide states multiply turned.
 
     `(W' h')'` in place of `h W`: XLA's CPU products are 1.5 to 2.5 times as fast in this order when
-    `h` has few rows and `W` does not fit into the cache (BUILD_NOTES, "Measurements").
+    `h` has few rows and `W` does not fit into the cache (benchmarks/results/README.md).
     """
     rows, size = arrays[1].cell.shape
     if size < 512 or 4 * rows > size:
@@ -80,7 +80,7 @@ def _on_cpu_or_not(scan: Callable[..., tuple], *arrays) -> tuple:
 
 
 def _multiplier(kernel: Array, dtype: DType, turned: bool) -> Callable[[Array], Array]:
-    """`x -> x @ kernel`, to be called in a loop."""
+    """Makes `x -> x @ kernel`, to be called in a loop."""
     if dtype is not None:
         kernel = kernel.astype(dtype)  # once, not in every turn of the loop
     if not turned:
@@ -152,7 +152,7 @@ class LSTM(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """One input projection with bias, one recurrent kernel."""
+        """Makes an input projection with bias, and a recurrent kernel."""
         self.input = nn.Dense(
             4 * self.size,
             kernel_init=self.kernel_init,
@@ -164,21 +164,21 @@ class LSTM(nn.Module):
         )
 
     def project(self, x: Array) -> Array:
-        """`x W + b`: `[.., E]` -> `[.., 4H]`."""
+        """Computes `x W + b`: `[.., E]` -> `[.., 4H]`."""
         # Flat rows: the kernel's gradient is then one two-dimensional product.
         return self.input(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], 4 * self.size)
 
     def zero_carry(self, batch_size: int) -> LSTMCarry:
-        """The all-zero state, `[B, H]`."""
+        """Returns the all-zero state, `[B, H]`."""
         zeros = jnp.zeros((batch_size, self.size), self.recurrent_kernel.dtype)
         return LSTMCarry(zeros, zeros)
 
     def step(self, carry: LSTMCarry, projected: Array) -> LSTMCarry:
-        """One token, `projected` `[B, 4H]`."""
+        """Reads one token, `projected` `[B, 4H]`."""
         return lstm_cell(carry, projected, self.recurrent_kernel)
 
     def outputs(self, carry: LSTMCarry, projected: Array) -> Array:
-        """All hidden states from `carry` on: `projected` `[B, T, 4H]` -> `[B, T, H]`.
+        """Returns all hidden states from `carry` on: `projected` `[B, T, 4H]` -> `[B, T, H]`.
 
         Padding needs no mask here: it comes after every real token of its sentence.
         """
@@ -187,7 +187,7 @@ class LSTM(nn.Module):
         return jnp.swapaxes(hidden, 0, 1)
 
     def last(self, projected: Array, lengths: Array) -> Array:
-        """The hidden state after each sentence's own last token, `[B, H]`.
+        """Returns the hidden state after each sentence's last token, `[B, H]`.
 
         Args:
           projected: `[B, T, 4H]`.

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def in_float32(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """`function`, its float32 products in full float32 also on a GPU or TPU.
+    """Wraps `function`: its float32 products are in full float32, also on a GPU or TPU.
 
     JAX's default there is faster: TF32, or factors rounded to bfloat16. For training that will do;
     what is reported is also compared, and the differences are small.
@@ -30,7 +30,7 @@ def in_float32(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
 
 
 def product(x: Array, kernel: Array, dtype: DType = None) -> Array:
-    """`x @ kernel`: `[N, K]` and `[K, M]` -> `[N, M]`.
+    """Computes `x @ kernel`: `[N, K]` and `[K, M]` -> `[N, M]`.
 
     Args:
       x: rows.
@@ -62,7 +62,7 @@ _rounded.defvjp(_forward, _backward)
 
 
 def sum_of_products(x: Array, y: Array, dtype: DType = None) -> Array:
-    """`sum_tb x_tb y_tb'`: `[T, B, K]` and `[T, B, M]` -> `[K, M]`.
+    """Computes `sum_tb x_tb y_tb'`: `[T, B, K]` and `[T, B, M]` -> `[K, M]`.
 
     Not of flat rows: with the batch spread over devices, flattening would gather it.
     """
@@ -73,7 +73,7 @@ def sum_of_products(x: Array, y: Array, dtype: DType = None) -> Array:
 
 
 def dense_product(dtype: DType) -> Callable[..., Array]:
-    """`product` as the `dot_general` of a `flax.linen.Dense`."""
+    """Wraps `product` as the `dot_general` of a `flax.linen.Dense`."""
 
     def dot_general(x: Array, kernel: Array, dimensions, precision=None) -> Array:
         del dimensions, precision  # a Dense contracts the last axis with the first
@@ -83,5 +83,5 @@ def dense_product(dtype: DType) -> Callable[..., Array]:
 
 
 def by_row(dense: nn.Dense, x: Array) -> Array:
-    """`dense(x)` of flat rows: the kernel's gradient is then one two-dimensional product."""
+    """Computes `dense(x)` of flat rows: the kernel's gradient is one two-dimensional product."""
     return dense(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], dense.features)

@@ -9,13 +9,13 @@ from jvae.types import Array, DType
 
 
 def next_token_log_prob(logits: Array, targets: Array) -> Array:
-    """`log softmax(logits)[target]`: logits `[.., V]`, targets `[..]` -> `[..]`, nats."""
+    """Computes `log softmax(logits)[target]`: `[.., V]` and `[..]` -> `[..]`, nats."""
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=-1)
 
 
 def sentence_log_prob(hidden: Array, output_kernel: Array, x: Tokens, dtype: DType = None) -> Array:
-    """`sum_t log softmax(hidden_t W)[x_t]`, over the words and `</s>`: `[B]`, nats.
+    """Computes `sum_t log softmax(hidden_t W)[x_t]`, over the words and `</s>`: `[B]`, nats.
 
     Args:
       hidden: `[B, T, H]`.
@@ -30,7 +30,7 @@ def sentence_log_prob(hidden: Array, output_kernel: Array, x: Tokens, dtype: DTy
 
 
 def streamed_log_prob(hidden: Array, output_kernel: Array, x: Tokens) -> Array:
-    """The same with one `[B, V]` of logits at a time, for evaluation with many samples."""
+    """Computes `sentence_log_prob` with one `[B, V]` of logits at a time, for many samples."""
 
     def body(total, inputs):
         hidden, target, real = inputs

@@ -32,7 +32,7 @@ class Carry(NamedTuple):
     Attributes:
       position: `[]` int32, of the token to be read next.
       pasts: by block, the keys and values of the tokens read.
-      memories: by block, what it is told of z.
+      memories: by block, the projections of z.
     """
 
     position: Array
@@ -41,7 +41,7 @@ class Carry(NamedTuple):
 
 
 def sinusoidal_positions(positions: Array, size: int) -> Array:
-    """`PE(t, 2i) = sin(t / 10000^(2i / size))`, `PE(t, 2i + 1)` its cosine: `[..]` -> `[.., size]`.
+    """Computes `PE(t, 2i) = sin(t / 10000^(2i / size))`, `PE(t, 2i + 1)` its cosine: `[.., size]`.
 
     References:
       Vaswani et al. (2017), Attention Is All You Need, section 3.5.
@@ -105,7 +105,7 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm()
 
     def precompute(self, z: Any) -> Any:
-        """What every token is told of z, `[B, L]` or a `VectorSet`; None of nothing."""
+        """Precomputes the projections of z that every token uses; None without a latent."""
         if isinstance(z, VectorSet):
             return self.cross_attention.precompute(z)
         return self.latent(z)[:, None] if z is not None and z.shape[-1] else None
@@ -113,7 +113,7 @@ class Block(nn.Module):
     def __call__(
         self, x: Array, memory: Any, noise: Noise, *, mask: Array | None, causal: bool
     ) -> Array:
-        """Whole sentences, `[B, T, H]` -> `[B, T, H]`.
+        """Maps whole sentences, `[B, T, H]` -> `[B, T, H]`.
 
         Args:
           x: the tokens.
@@ -129,18 +129,18 @@ class Block(nn.Module):
     def through_latent(
         self, x: Array, attention: Callable[[Array], tuple[Array, Any]], noise: Noise
     ) -> tuple[Array, Any]:
-        """The same, told nothing, with `attention` in place of its own: and the latent of that."""
+        """Runs one block with `attention` in place of self-attention; also returns its latent."""
         y, latent = attention(self._before(self.attention_norm, x))
         x = self._after(self.attention_norm, x, self._dropped(0, y, noise))
         return self._rest(x, None, noise), latent
 
     def no_past(self, batch_size: int, max_length: int) -> Memory:
-        """See `SelfAttention.no_past`."""
+        """Returns `SelfAttention.no_past`."""
         past: Memory = self.self_attention.no_past(batch_size, max_length)
         return past
 
     def step(self, x: Array, memory: Any, past: Memory, position: Array) -> tuple[Array, Memory]:
-        """One more token, `[B, 1, H]` -> `[B, 1, H]`, and the cache with it."""
+        """Reads one more token, `[B, 1, H]` -> `[B, 1, H]`, and returns the cache with it."""
         before = self._before(self.attention_norm, x)
         y, past = self.self_attention.step(before, past, position)
         return self._rest(self._after(self.attention_norm, x, y), memory, None), past
@@ -158,7 +158,7 @@ class Block(nn.Module):
         return dropout(x, self.dropout, key=key, index=noise[1])
 
     def _rest(self, x: Array, memory: Any, noise: Noise) -> Array:
-        """The sublayers that look at one token at a time."""
+        """Applies the sublayers that look at one token at a time."""
         if isinstance(memory, Array):
             x = self._after(self.latent_norm, x, memory)
         elif memory is not None:
@@ -185,7 +185,7 @@ class Transformer(nn.Module):
       max_positions: of learned positions.
       dropout_in: dropout on the first block's input.
       dropout_out: dropout on each sublayer's output.
-      latent_size: of z, or of the vectors of a set; 0 where the blocks are told nothing.
+      latent_size: of z, or of the vectors of a set; 0 where there is no z.
       attention: to a set, one of `ATTENTIONS`: "dot_product" asks only which vectors are there,
         "denoising" for their weights and variances, too.
       attention_bias: of "denoising", a key of `jvae.layers.denoising.VARIANTS`.
@@ -208,7 +208,7 @@ class Transformer(nn.Module):
     dtype: DType = None
 
     def setup(self):
-        """The linear map and the learned positions, where there are any, and the blocks."""
+        """Makes the linear map and the learned positions, where there are any, and the blocks."""
         if self.embed_size != self.size:
             dot_general = dense_product(self.dtype)
             self.widen = nn.Dense(self.size, use_bias=False, dot_general=dot_general)
@@ -243,11 +243,11 @@ class Transformer(nn.Module):
         mask: Array | None = None,
         causal: bool = False,
     ) -> Array:
-        """Whole sentences, `[B, T, E]` -> `[B, T, H]`.
+        """Maps whole sentences, `[B, T, E]` -> `[B, T, H]`.
 
         Args:
           embedded: the tokens.
-          z: what the blocks are told, `[B, L]` or a `VectorSet`; None for nothing.
+          z: the latent that the blocks read, `[B, L]` or a `VectorSet`; None for none.
           noise: of dropout.
           mask: `[B, T]` bool, which tokens may be seen; None for all.
           causal: whether each token sees only itself and what came before.
@@ -268,7 +268,7 @@ class Transformer(nn.Module):
         *,
         mask: Array,
     ) -> tuple[Array, list[Any]]:
-        """The same of sentences that are told nothing, with latents in the last blocks.
+        """Maps whole sentences without a z, with latents in the last blocks.
 
         Args:
           embedded: the tokens.
@@ -291,7 +291,7 @@ class Transformer(nn.Module):
         return self._outputs(hidden), latents
 
     def start(self, z: Any, max_length: int) -> Carry:
-        """Empty caches for `max_length` tokens, and what each block is told of z.
+        """Returns empty caches for `max_length` tokens, and z's projections for each block.
 
         Raises:
           UserError: more tokens than learned positions.
@@ -302,7 +302,7 @@ class Transformer(nn.Module):
         return Carry(jnp.int32(0), pasts, tuple(block.precompute(z) for block in self.blocks))
 
     def step(self, carry: Carry, embedded: Array) -> tuple[Carry, Array]:
-        """One more token of sentences that are read from left to right: `[B, E]` -> `[B, H]`."""
+        """Reads one more token of each sentence, from left to right: `[B, E]` -> `[B, H]`."""
         hidden, pasts = self._inputs(embedded[:, None], carry.position[None]), []
         for block, memory, past in zip(self.blocks, carry.memories, carry.pasts, strict=True):
             hidden, past = block.step(hidden, memory, past, carry.position)
@@ -319,7 +319,7 @@ class Transformer(nn.Module):
             )
 
     def _first(self, embedded: Array, noise: Noise) -> Array:
-        """What the first block reads."""
+        """Returns the first block's input."""
         self._check_length(embedded.shape[1])
         hidden = self._inputs(embedded, jnp.arange(embedded.shape[1]))
         if noise is None:

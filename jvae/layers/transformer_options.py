@@ -15,7 +15,7 @@ class TransformerOptions:
     heads: int = option(4, "of each attention; divides hidden_size", above=0)
     feed_forward: int = option(0, "units within each block; 0: 4 * hidden_size", at_least=0)
     norm: str = option("pre", "normalise before each sublayer, or after it", choices=NORMS)
-    positions: str = option("sinusoidal", "how positions are told apart", choices=POSITIONS)
+    positions: str = option("sinusoidal", "encoding of the tokens' positions", choices=POSITIONS)
     max_positions: int = option(
         256, "most tokens of a sentence, of learned positions and of priors of sets", above=0
     )

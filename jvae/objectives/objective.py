@@ -1,4 +1,4 @@
-"""What training minimises, with all that it learns and counts beside the model."""
+"""Objectives: the losses of training, with all that they learn and count beside the model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """What an objective adds to the training state.
+    """The additions of an objective to the training state.
 
     Attributes:
       params: by name, parameter groups beside the model's.
@@ -91,7 +91,7 @@ Terms = Callable[..., ELBOTerms]  # `jvae.elbo`, or a function with its argument
 def bound_objective(
     model: VAE, loss: Loss, *, terms_of: Terms = elbo, num_samples: int = 1
 ) -> Objective:
-    """`loss` of the terms of a bound.
+    """Makes the objective `loss` of the terms of a bound.
 
     Args:
       model: the VAE.

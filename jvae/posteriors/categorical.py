@@ -77,7 +77,7 @@ class Categorical(NamedTuple):
 
 
 def categorical() -> Family:
-    """One of L classes: the last layer gives their logits.
+    """Makes the family of one of L classes, whose logits the last layer gives.
 
     Training needs an estimator for discrete latents, such as `jvae.estimators.enumeration`.
     """

@@ -1,4 +1,4 @@
-"""What makes a posterior of an encoder's last layer."""
+"""Families of posteriors: functions of an encoder's last layer."""
 
 import dataclasses
 from collections.abc import Callable

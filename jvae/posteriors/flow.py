@@ -13,7 +13,7 @@ class FlowStep(Protocol):
     """An invertible map of `[B, L]`, its parameters one for each sentence or for all."""
 
     def forward(self, z: Array) -> tuple[Array, Array]:
-        """The image of z, `[B, L]`, and `log |det d image / d z|`, `[B]`."""
+        """Returns the image of z, `[B, L]`, and `log |det d image / d z|`, `[B]`."""
         ...
 
 
@@ -51,7 +51,7 @@ class Flow(NamedTuple):
         return jnp.log(jnp.sum(jnp.square(moved), axis=0))
 
     def image(self, z: Array) -> tuple[Array, Array]:
-        """Of a `z_0` `[B, L]`: z, and the log determinant of the whole map, `[B]`."""
+        """Maps a `z_0` `[B, L]` to z, and returns the log determinant of the whole map, `[B]`."""
         log_det = jnp.zeros(z.shape[:-1], z.dtype)
         for step in self.steps:
             z, of_step = step.forward(z)
@@ -76,6 +76,6 @@ class Flow(NamedTuple):
 
 
 def split_base(outputs: Array, size: int) -> tuple[DiagonalGaussian, Array]:
-    """The base from the first `2 L` outputs, and the others."""
+    """Splits outputs into the base, from the first `2 L`, and the others."""
     mean, log_var, rest = jnp.split(outputs, (size, 2 * size), axis=-1)
     return DiagonalGaussian(mean, log_var), rest

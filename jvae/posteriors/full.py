@@ -32,12 +32,12 @@ class FullGaussian(NamedTuple):
         return jnp.log(jnp.sum(jnp.square(self.factor), axis=-1))
 
     def sample(self, keys: Key) -> Array:
-        """`mean + C noise`, keys `[B]` -> `[B, L]`."""
+        """Draws `mean + C noise`, keys `[B]` -> `[B, L]`."""
         noise = DiagonalGaussian(jnp.zeros_like(self.mean), jnp.zeros_like(self.mean)).sample(keys)
         return self.mean + jnp.einsum("bij,bj->bi", self.factor, noise)
 
     def log_prob(self, z: Array) -> Array:
-        """`log N(z; mean, C C')`, `[..., B, L]` -> `[..., B]`, nats."""
+        """Returns `log N(z; mean, C C')`, `[..., B, L]` -> `[..., B]`, nats."""
         solve = partial(jax.scipy.linalg.solve_triangular, lower=True)
         noise = jnp.vectorize(solve, signature="(l,l),(l)->(l)")(self.factor, z - self.mean)
         quadratic = jnp.sum(jnp.square(noise) + math.log(2 * math.pi), axis=-1)
@@ -57,7 +57,7 @@ def _half_log_det(factor: Array) -> Array:
 
 
 def _posterior(outputs: Array) -> FullGaussian:
-    """L means, L log variances of the factor's diagonal, and the entries below it by rows."""
+    """Splits outputs into L means, L log variances of the factor's diagonal, the entries below."""
     # L (L + 1) / 2 + L = D
     size = (math.isqrt(9 + 8 * outputs.shape[-1]) - 3) // 2
     mean, log_scale, below = jnp.split(outputs, (size, 2 * size), axis=-1)

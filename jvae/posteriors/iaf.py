@@ -32,7 +32,7 @@ class AutoregressiveStep(NamedTuple):
     bias: Array
 
     def forward(self, z: Array) -> tuple[Array, Array]:
-        """The image, and `sum_l log g_l`."""
+        """Returns the image, and `sum_l log g_l`."""
         hidden = jnp.tanh(z @ self.inner + self.context)
         shift, logit = jnp.split(hidden @ self.outer + self.bias, 2, axis=-1)
         gate = jax.nn.sigmoid(logit + OPEN)
@@ -41,7 +41,7 @@ class AutoregressiveStep(NamedTuple):
 
 
 def masks(order: np.ndarray, hidden: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of a masked layer, `[L, H]` and `[H, L]`: output l sees the inputs before l in the order.
+    """Makes masks `[L, H]`, `[H, L]`: output l sees the inputs before l in the order.
 
     References:
       Germain et al. (2015), MADE: Masked Autoencoder for Distribution Estimation, section 3.
@@ -65,7 +65,7 @@ class IAF(nn.Module):
 
     @nn.compact
     def __call__(self, outputs: Array) -> Flow:
-        """The posteriors."""
+        """Makes the posteriors."""
         size = (outputs.shape[-1] - self.steps * self.hidden) // 2
         base, rest = split_base(outputs, size)
         steps = []
@@ -81,7 +81,7 @@ class IAF(nn.Module):
 
 
 def iaf(*, steps: int, hidden: int) -> Family:
-    """Inverse autoregressive flows, with masked layers of their own fed by the last layer.
+    """Makes inverse autoregressive flows, with masked layers that the last layer feeds.
 
     A draw and its density cost one pass through the layers, whatever L.
 

@@ -68,12 +68,12 @@ class NVIB:
         return self.mean.count - 1
 
     def pruned(self, least: float) -> "NVIB":
-        """Without the components up to this alpha; the prior's stays."""
+        """Drops the components up to this alpha; the prior's stays."""
         kept = (jnp.exp(self.log_alpha) > least).at[:, 0].set(True)
         return dataclasses.replace(self, log_alpha=jnp.where(kept, self.log_alpha, -jnp.inf))
 
     def sample(self, keys: Key) -> VectorSet:
-        """`kappa N` impulses, keys `[B]`.
+        """Draws `kappa N` impulses, keys `[B]`.
 
         The noise of a row depends on its key, component and copy, not on N.
         """
@@ -94,7 +94,7 @@ class NVIB:
         return VectorSet(where_present(log_pi, vectors), log_pi)
 
     def log_prob(self, z: VectorSet) -> Array:
-        """`log Dir(pi; alpha / kappa) + sum_i log N(Z_i)`, `[..., B]`, nats.
+        """Returns `log Dir(pi; alpha / kappa) + sum_i log N(Z_i)`, `[..., B]`, nats.
 
         Of pi as a point of the simplex, all coordinates but one. Minus infinity where z has other
         rows.
@@ -148,7 +148,7 @@ class NVIBHead(nn.Module):
     def __call__(
         self, hidden: Array, mask: Array, *, train: bool, log_skip: Array | float = 0.0
     ) -> NVIB:
-        """The posteriors.
+        """Makes the posteriors.
 
         Args:
           hidden: `[B, T, H]`.
@@ -197,7 +197,7 @@ def nvib(
     prune: float = 0.0,
     start: float = 1.0,
 ) -> TokenFamily:
-    """The nonparametric variational information bottleneck: as many vectors as a sentence needs.
+    """Makes nonparametric information bottlenecks: as many vectors as a sentence needs.
 
     Args:
       latent_size: P.
@@ -244,7 +244,7 @@ class NVIBOptions:
 
     @property
     def expected(self) -> float:
-        """Pseudo-counts of a token."""
+        """Returns the expected pseudo-counts of a token."""
         return self.delta or 1.0
 
     def threshold(self, alpha: str) -> float:

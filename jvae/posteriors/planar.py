@@ -31,14 +31,14 @@ class PlanarStep(NamedTuple):
     b: Array
 
     def forward(self, z: Array) -> tuple[Array, Array]:
-        """The image, and `log(1 + w'u tanh'(w'z + b))`."""
+        """Returns the image, and `log(1 + w'u tanh'(w'z + b))`."""
         height = jnp.tanh(jnp.sum(self.w * z, axis=-1) + self.b)
         slope = jnp.sum(self.u * self.w, axis=-1) * (1 - jnp.square(height))
         return z + self.u * height[..., None], jnp.log1p(slope)
 
 
 def planar_step(u: Array, w: Array, b: Array) -> PlanarStep:
-    """The step of free parameters: u is moved along w until `w'u > LEAST`.
+    """Makes a step of free parameters: u is moved along w until `w'u > LEAST`.
 
     `w'u` becomes `LEAST + softplus(w'u + c)`, with c such that 0 stays 0: where u is 0, the step
     is the identity.
@@ -61,7 +61,7 @@ class Planar(nn.Module):
 
     @nn.compact
     def __call__(self, outputs: Array) -> Flow:
-        """The posteriors."""
+        """Makes the posteriors."""
         size = (outputs.shape[-1] - self.steps) // (2 * self.steps + 2)
         base, rest = split_base(outputs, size)
         steps = []
@@ -74,7 +74,7 @@ class Planar(nn.Module):
 
 
 def planar(*, steps: int) -> Family:
-    """Planar flows, all their parameters from the last layer.
+    """Makes planar flows, all their parameters from the last layer.
 
     Args:
       steps: K; each bends the posterior across one plane. Rezende and Mohamed use up to 80.

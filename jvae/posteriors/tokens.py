@@ -92,7 +92,7 @@ class TokenDelta(NamedTuple):
         return self.mean.count
 
     def sample(self, keys: Key) -> VectorSet:
-        """The set, whatever the keys."""
+        """Returns the set, whatever the keys."""
         del keys
         return self.mean
 
@@ -102,7 +102,7 @@ class TokenDelta(NamedTuple):
 
 
 def where_present(log_weights: Array, rows: Array) -> Array:
-    """`rows` `[..., K, P]`, zero where absent."""
+    """Sets absent rows of `[..., K, P]` to zero."""
     return jnp.where((log_weights != -jnp.inf)[..., None], rows, 0)
 
 
@@ -122,7 +122,7 @@ def standard_normal_kl(means: Array, log_vars: Array) -> Array:
 
 
 def kept_positions(length: int, stride: float) -> np.ndarray:
-    """Which of the positions keep their vector when about the share `stride` shall not: `[T]`.
+    """Tells which positions keep their vector if about the share `stride` is dropped: `[T]`.
 
     Up to a half every m-th is dropped, `m = int(1 / stride)`; above every m-th is kept, from the
     first on, `m = int(1 / (1 - stride))`; at 1 the first alone. So 0.3 drops a third, and 0.4 and
@@ -153,7 +153,7 @@ class TokenHead(nn.Module):
 
     @nn.compact
     def __call__(self, hidden: Array, mask: Array, *, train: bool) -> TokenGaussian | TokenDelta:
-        """The posteriors; `mask` `[B, T]` is True of real tokens."""
+        """Makes the posteriors; `mask` `[B, T]` is True of real tokens."""
         del train
         kept = mask & kept_positions(hidden.shape[1], self.stride)
         means = linear(self.latent_size, "mean")(hidden)
@@ -167,12 +167,12 @@ class TokenHead(nn.Module):
 
 
 def linear(size: int, name: str) -> nn.Dense:
-    """A position-wise map, started as the source's."""
+    """Makes a position-wise map with the source's initial weights."""
     return nn.Dense(size, kernel_init=nn.initializers.xavier_uniform(), name=name)
 
 
 def vt(*, latent_size: int, point: bool = False) -> TokenFamily:
-    """A vector for each token ("VTV" in the source's code).
+    """Makes the family of a vector for each token ("VTV" in the source's code).
 
     Args:
       latent_size: P.
@@ -186,7 +186,7 @@ def vt(*, latent_size: int, point: bool = False) -> TokenFamily:
 
 
 def vts(*, latent_size: int, stride: float) -> TokenFamily:
-    """The same, with a fixed share of the positions dropped.
+    """Makes the family of `vt` with a fixed share of the positions dropped.
 
     Args:
       latent_size: P.

@@ -31,7 +31,7 @@ class UniformSphere:
         return jnp.full_like(self.mean, -math.log(self.mean.shape[-1]))
 
     def sample(self, keys: Key) -> Array:
-        """A direction of standard normal noise, keys `[B]` -> `[B, L]`."""
+        """Draws a direction of standard normal noise, keys `[B]` -> `[B, L]`."""
         return _directions(keys, self.mean.shape[-1])
 
     def log_prob(self, z: Array) -> Array:
@@ -67,7 +67,7 @@ class VonMisesFisher:
         return jnp.log(across + (along - across) * jnp.square(self.direction))
 
     def sample(self, keys: Key) -> Array:
-        """Wood's (1994) rejection of the height, then a direction across; keys `[B]` -> `[B, L]`.
+        """Draws Wood's (1994) height by rejection, then a direction across; keys `[B]` -> `[B, L]`.
 
         The height's law is fixed, so that the gradient reaches `direction` exactly.
         """
@@ -81,12 +81,12 @@ class VonMisesFisher:
         return height * self.direction + jnp.sqrt(1 - jnp.square(height)) * tangent
 
     def log_prob(self, z: Array) -> Array:
-        """`log C + kappa direction' z`, `[..., B, L]` -> `[..., B]`, nats."""
+        """Returns `log C + kappa direction' z`, `[..., B, L]` -> `[..., B]`, nats."""
         log_c = log_normaliser(self.direction.shape[-1], self.kappa)
         return log_c + self.kappa * jnp.sum(self.direction * z, axis=-1)
 
     def kl_to(self, p: Any) -> Array:
-        """`kappa A + log C + log area` to the uniform sphere, equal for all examples: `[B]`."""
+        """Returns `kappa A + log C + log area`, to the uniform sphere, equal for all: `[B]`."""
         if not isinstance(p, UniformSphere):
             return NotImplemented
         size = self.direction.shape[-1]
@@ -101,7 +101,7 @@ def _directions(keys: Key, size: int) -> Array:
 
 
 def _height(key: Key, size: int, kappa: float) -> Array:
-    """`direction' z`: density proportional to `(1 - w^2)^((L - 3) / 2) exp(kappa w)`."""
+    """Draws `direction' z`, of density proportional to `(1 - w^2)^((L - 3) / 2) exp(kappa w)`."""
     others = size - 1
     b = others / (2 * kappa + math.sqrt(4 * kappa**2 + others**2))
     x = (1 - b) / (1 + b)
@@ -120,24 +120,24 @@ def _height(key: Key, size: int, kappa: float) -> Array:
 
 
 def log_bessel(order: float, x: float) -> float:
-    """`log I_order(x)` by its power series, whose terms are all positive; on the host."""
+    """Computes `log I_order(x)` by its power series of positive terms, on the host."""
     m = np.arange(int(2 * x) + 100)
     log_factorials = np.array([math.lgamma(k + 1) + math.lgamma(k + order + 1) for k in m])
     return float(np.logaddexp.reduce((2 * m + order) * math.log(x / 2) - log_factorials))
 
 
 def log_area(size: int) -> float:
-    """Of the unit sphere in L dimensions: `log(2 pi^(L/2) / Gamma(L/2))`."""
+    """Computes the log area of the unit sphere: `log(2 pi^(L/2) / Gamma(L/2))`."""
     return math.log(2) + size / 2 * math.log(math.pi) - math.lgamma(size / 2)
 
 
 def mean_length(size: int, kappa: float) -> float:
-    """`I_{L/2}(kappa) / I_{L/2-1}(kappa)`, below 1."""
+    """Computes `I_{L/2}(kappa) / I_{L/2-1}(kappa)`, below 1."""
     return math.exp(log_bessel(size / 2, kappa) - log_bessel(size / 2 - 1, kappa))
 
 
 def log_normaliser(size: int, kappa: float) -> float:
-    """`log C = (L/2 - 1) log kappa - L/2 log 2 pi - log I_{L/2-1}(kappa)`."""
+    """Computes `log C = (L/2 - 1) log kappa - L/2 log 2 pi - log I_{L/2-1}(kappa)`."""
     order = size / 2 - 1
     power = order * math.log(kappa) - size / 2 * math.log(2 * math.pi)
     return power - log_bessel(order, kappa)

@@ -43,7 +43,7 @@ class DirichletProcess:
         return jnp.log(self.prior_alpha + self.delta * n)
 
     def sample(self, keys: Key) -> VectorSet:
-        """n, then the impulses; keys `[B]` -> `kappa (max_count + 1)` rows each."""
+        """Draws n, then the impulses; keys `[B]` -> `kappa (max_count + 1)` rows each."""
         of_count, of_rows = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         n = draw_count(of_count, self.logits)[:, None]
         each = self.log_total(n) - jnp.log1p(n.astype(self.logits.dtype))
@@ -52,7 +52,7 @@ class DirichletProcess:
         return NVIB(zeros, zeros, log_alpha, n[:, 0] + 1, self.kappa).sample(of_rows)
 
     def log_prob(self, z: VectorSet) -> Array:
-        """`log p(n) + log Dir(pi) + sum_i log N(Z_i; 0, I)`, `[..., B]`, nats.
+        """Returns `log p(n) + log Dir(pi) + sum_i log N(Z_i; 0, I)`, `[..., B]`, nats.
 
         Which of the rows are absent does not matter, only how many are there.
         """
@@ -89,7 +89,7 @@ def dirichlet_kl(q: NVIB, log_b: Array) -> Array:
 
 
 def mixture_kl(q: NVIB, log_b: Array) -> dict[str, Array]:
-    """The source's two terms by name, in nats of a sentence, `[B]`; b: see `dirichlet_kl`."""
+    """Computes the source's two terms by name, nats per sentence, `[B]`; b: see `dirichlet_kl`."""
     return {
         "gaussian": q.rows * q.means.shape[-1] * gaussian_kl(q),
         "dirichlet": q.rows * dirichlet_kl(q, log_b),
@@ -104,7 +104,7 @@ def dirichlet_process(
     prior_alpha: float = 1.0,
     kappa: int = 1,
 ) -> Prior:
-    """A set of n vectors: `pi ~ Dir(b/K, ..)` over `K = kappa (n + 1)` impulses, `Z_i ~ N(0, I)`.
+    """Makes a set of n vectors: `pi ~ Dir(b/K, ..)`, `K = kappa (n + 1)` impulses `Z_i ~ N(0, I)`.
 
     p(n) is learned, uniform at first. F being pi and Z of the rows that are there, a model with it
     is `p(x) = sum_n p(n) p(x | n)`, `p(x | n) = int p(x | F) p(F | n) dF`. A posterior has a number

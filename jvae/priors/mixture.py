@@ -39,7 +39,7 @@ class GaussianMixture(NamedTuple):
         return jnp.log(jax.nn.softmax(self.logits) @ spread)[None]
 
     def sample(self, keys: Key) -> Array:
-        """A component, then a draw from it; keys `[B]` -> `[B, L]`.
+        """Draws a component, then z from it; keys `[B]` -> `[B, L]`.
 
         The component is a hard choice: no gradient reaches the logits.
         """
@@ -48,7 +48,7 @@ class GaussianMixture(NamedTuple):
         return DiagonalGaussian(self.means[chosen], self.log_vars[chosen]).sample(noise)
 
     def log_prob(self, z: Array) -> Array:
-        """`log sum_k w_k N(z; mean_k, var_k)`, `[..., B, L]` -> `[..., B]`, nats."""
+        """Returns `log sum_k w_k N(z; mean_k, var_k)`, `[..., B, L]` -> `[..., B]`, nats."""
         components = DiagonalGaussian(self.means, self.log_vars).log_prob(z[..., None, :])
         return jax.nn.logsumexp(jax.nn.log_softmax(self.logits) + components, axis=-1)
 

@@ -35,14 +35,14 @@ class NormalSet:
     latent_size: int = dataclasses.field(metadata={"static": True})
 
     def sample(self, keys: Key) -> VectorSet:
-        """A number of vectors, then the vectors; keys `[B]` -> `max_count` rows each."""
+        """Draws a number of vectors, then the vectors; keys `[B]` -> `max_count` rows each."""
         of_count, of_vectors = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         present = jnp.arange(len(self.logits) - 1) < draw_count(of_count, self.logits)[:, None]
         zeros = jnp.zeros((*present.shape, self.latent_size))
         return TokenGaussian(zeros, zeros, jnp.where(present, 0.0, -jnp.inf)).sample(of_vectors)
 
     def log_prob(self, z: VectorSet) -> Array:
-        """`log p(n) + sum_i log N(z_i; 0, I)`, `[..., B]`, nats."""
+        """Returns `log p(n) + sum_i log N(z_i; 0, I)`, `[..., B]`, nats."""
         zero = jnp.zeros((), z.vectors.dtype)
         of_vectors = vectors_log_prob(z, zero, zero, z.log_weights)
         return log_count_prob(self.logits, count_present(z.log_weights)) + of_vectors
@@ -68,7 +68,7 @@ class NormalSet:
 
 
 def draw_count(keys: Key, logits: Array) -> Array:
-    """`n ~ softmax(logits)`, keys `[B]` -> `[B]`."""
+    """Draws `n ~ softmax(logits)`, keys `[B]` -> `[B]`."""
     return jax.vmap(lambda key: jax.random.categorical(key, logits))(keys)
 
 
@@ -78,7 +78,7 @@ def count_present(log_weights: Array) -> Array:
 
 
 def log_count_prob(logits: Array, n: Array) -> Array:
-    """`log p(n)`, elementwise; minus infinity beyond the logits."""
+    """Returns `log p(n)`, elementwise; minus infinity beyond the logits."""
     known = (n >= 0) & (n < len(logits))
     return jnp.where(known, jax.nn.log_softmax(logits)[jnp.where(known, n, 0)], -jnp.inf)
 

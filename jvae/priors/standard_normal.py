@@ -7,7 +7,7 @@ from jvae.model import Prior, fixed_prior
 
 
 def standard_normal(*, latent_size: int) -> Prior:
-    """The standard normal over `[L]`, without parameters."""
+    """Makes the standard normal over `[L]`, without parameters."""
 
     def make() -> DiagonalGaussian:
         return DiagonalGaussian(jnp.zeros((1, latent_size)), jnp.zeros((1, latent_size)))

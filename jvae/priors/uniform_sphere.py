@@ -7,5 +7,5 @@ from jvae.posteriors.vmf import UniformSphere
 
 
 def uniform_sphere(*, latent_size: int) -> Prior:
-    """The uniform distribution over the sphere in L dimensions, without parameters."""
+    """Makes the uniform distribution over the sphere in L dimensions, without parameters."""
     return fixed_prior(lambda: UniformSphere(jnp.zeros((1, latent_size))))

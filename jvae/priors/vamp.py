@@ -16,7 +16,7 @@ from jvae.types import Key, Params
 def vamp(
     *, encoder: Encoder, components: int, length: int, embed_size: int, init_scale: float
 ) -> Prior:
-    """`p(z) = 1/K sum_k q(z | u_k)`: what the aggregate posterior would be of K sentences.
+    """`p(z) = 1/K sum_k q(z | u_k)`: the aggregate posterior of K learnt sentences.
 
     The pseudo-sentences `u_k` are learned where a word would be looked up: as embeddings.
 

@@ -29,7 +29,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        """`[..., L]` -> `[...]`."""
+        """Computes the logit of "from the prior": `[..., L]` -> `[...]`."""
         hidden = nn.relu(nn.Dense(self.hidden_size)(z))
         return nn.Dense(1)(hidden)[..., 0]
 

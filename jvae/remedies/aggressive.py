@@ -30,7 +30,7 @@ class InnerLoop(NamedTuple):
 
 
 class InnerState(NamedTuple):
-    """What the loop carries.
+    """The carry of the loop.
 
     Attributes:
       encoder: the encoder's parameters.
@@ -73,7 +73,7 @@ def aggressive_update(
     *,
     active: Array,
 ) -> InnerState:
-    """Encoder-only updates until the loss per symbol of a window is above that of the one before.
+    """Updates the encoder until the loss per symbol of a window exceeds that of the one before.
 
     One `lax.while_loop`: nothing leaves the device before it ends.
 

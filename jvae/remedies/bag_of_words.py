@@ -36,7 +36,7 @@ class BagOfWords(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, x: Tokens) -> Array:
-        """Summed over the words and `</s>`: `[B]`, nats per sentence."""
+        """Sums over the words and `</s>`: `[B]`, nats per sentence."""
         init = symmetric_uniform(self.init_scale)
         hidden = nn.Dense(
             self.hidden_size,

@@ -17,7 +17,7 @@ from jvae.types import Key, Params
 
 
 def committed_rate(encoder: Encoder, *, rate: float) -> Encoder:
-    """Bounded parameters with `KL(q || N(0, 1)) >= rate` in every dimension of every sentence.
+    """Bounds parameters so that `KL(q || N(0, 1)) >= rate` in every dimension of every sentence.
 
     `std = low + (high - low) sigmoid(s)` and `mean = sqrt(2 rate + 1 + log std^2 - std^2) +
     relu(m)`, where m and s are the encoder's mean and log variance. `low` and `high` are where the
@@ -64,7 +64,7 @@ def build_committed_rate(
 
 
 def variance_bounds(rate: float) -> tuple[float, float]:
-    """The two roots of `log v - v + 2 rate + 1 = 0`, by fixed points that stay between them."""
+    """Solves `log v - v + 2 rate + 1 = 0` for both roots, by fixed points between them."""
     low = high = 1.0
     for _ in range(1000):
         low, high = math.exp(low - 1 - 2 * rate), 1 + 2 * rate + math.log(high)

@@ -41,8 +41,8 @@ def drop(x: Tokens, draws: Array, rate: float) -> Tokens:
 def swap(x: Tokens, draws: Array, rate: float) -> Tokens:
     """Pairs neighbouring words and exchanges each pair with probability `rate`.
 
-    The pairs are words 1-2, 3-4, .. or 2-3, 4-5, .., each way in half of the cases: no word moves
-    further than one place, as in the source's shuffle with distance 1.
+    The pairs are words 1-2, 3-4, .. or 2-3, 4-5, .., each choice in half of the cases: no word
+    moves further than one place, as in the source's shuffle with distance 1.
     """
     positions = jnp.arange(x.ids.shape[1])
     first = 1 + (draws[:, :1] < 0.5)  # the draw of `<s>`, which no other use has
@@ -62,7 +62,7 @@ NOISES: dict[str, Noise] = {"drop": drop, "swap": swap, "mask": mask}
 
 
 def with_denoising(encoder: Encoder, noise: Noise, rate: float = 0.3) -> Encoder:
-    """The same encoder, which in training reads damaged sentences.
+    """Wraps an encoder so that it reads damaged sentences in training.
 
     Args:
       encoder: of any kind of posterior.

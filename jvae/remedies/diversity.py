@@ -23,7 +23,7 @@ FLOOR = 1 / (2 * math.pi * math.e)
 
 
 def diversity(encoder: Encoder, *, gamma: float, rate: float, latent_size: int) -> Encoder:
-    """Batch-normalised means with learned scales, and variances of which a share is dropped.
+    """Normalises means over the batch, with learnt scales, and drops a share of the variances.
 
     `mean'_l = gamma s_l / rms(s) (normalised(mean)_l + shift_l)`: as BN-VAE, but the scales s share
     gamma, so that units may become unequal. `var' = FLOOR + keep exp(log_var) / (1 - rate)`, each

@@ -100,10 +100,10 @@ def iwae(
 
 @jax.custom_vjp
 def _weigh_again(z: Array) -> tuple[Array, Array]:
-    """The samples `[K, B, L]`, and zeros `[K, B]` to add to the log weights.
+    """Returns the samples `[K, B, L]`, and zeros `[K, B]` to add to the log weights.
 
-    The gradient of the zeros tells the weights on the way back, where that of z is multiplied by
-    them: the forward pass need not be made twice.
+    The backward pass reads the weights off the gradient of the zeros, and multiplies that of z by
+    them: the forward pass is not repeated.
     """
     return z, jnp.zeros(z.shape[:-1], z.dtype)
 
@@ -114,7 +114,7 @@ def _forward(z: Array) -> tuple[tuple[Array, Array], None]:
 
 def _backward(_: None, gradients: tuple[Array, Array]) -> tuple[Array]:
     of_z, of_log_weights = gradients
-    # v_k times what the loss gives the sentence's bound: 0 for a filling row.
+    # v_k times what the loss gives the sentence's bound: 0 for a padding row.
     total = jnp.sum(of_log_weights, axis=0)
     normalised = of_log_weights / jnp.where(total == 0, 1, total)
     return (of_z * normalised[..., None],)

@@ -44,11 +44,11 @@ def logistic(midpoint: int, steepness: float, end: float = 1.0) -> Schedule:
     return lambda step: end / (1.0 + jnp.exp(-steepness * (jnp.asarray(step) - midpoint)))
 
 
-# How a ramp of `cyclical` rises: share of the ramp, 0 to 1, -> share of the way, 0 to 1.
+# The rise of a ramp of `cyclical`: share of the ramp, 0 to 1 -> share of the rise, 0 to 1.
 RAMPS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda share: share,
     "cosine": lambda share: 0.5 - 0.5 * jnp.cos(jnp.pi * share),
-    # The released form starts at 0.0025 of the way, and steps from 0.9975 to 1 at its end.
+    # The released form starts at 0.0025 of the rise, and steps from 0.9975 to 1 at its end.
     "logistic": lambda share: jnp.where(share < 1, jax.nn.sigmoid(12 * share - 6), 1.0),
 }
 

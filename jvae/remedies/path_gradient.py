@@ -31,7 +31,7 @@ class PathPosterior(NamedTuple):
         return self.q.log_var
 
     def sample(self, keys: Key) -> Array:
-        """Reparameterised draws, keys `[B]` -> `[B, L]`."""
+        """Draws by reparameterisation, keys `[B]` -> `[B, L]`."""
         return self.q.sample(keys)
 
     def log_prob(self, z: Array) -> Array:

@@ -20,7 +20,7 @@ from jvae.types import Array, Key, Params
 def semi_amortised(
     model: VAE, *, steps: int, learning_rate: float, momentum: float, clip_norm: float
 ) -> VAE:
-    """The model with `refine` after its encoder, in training as in evaluation.
+    """Adds `refine` after the model's encoder, in training as in evaluation.
 
     Training differentiates through the steps, so that encoder, decoder and prior learn to be
     refined. See `refine` for the arguments.

@@ -197,6 +197,6 @@ def guarded(action: Callable[[], object]) -> None:
 
 
 def fail(message: str) -> None:
-    """One line to standard error, exit code 2."""
+    """Writes one line to standard error and exits with code 2."""
     print(f"jvae: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

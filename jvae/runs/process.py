@@ -94,7 +94,7 @@ def keep_freed_memory() -> None:
 
     A step's work space is one block of many megabytes. Taken anew from the system at every step,
     each of its pages must be zeroed and mapped first, which costs a CPU step about a tenth of its
-    time (BUILD_NOTES, "Measurements"). The process keeps the size of its peak instead.
+    time (benchmarks/results/README.md). The process keeps the size of its peak instead.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

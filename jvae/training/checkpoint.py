@@ -20,7 +20,7 @@ FOLDER = "checkpoints"
 
 
 def open_checkpoints(workdir: Path, *, read_only: bool = False) -> ocp.CheckpointManager:
-    """The checkpoints of a run directory, made if there are none.
+    """Opens the checkpoints of a run directory, which it makes if there are none.
 
     Saves are synchronous: when `save` returns, the checkpoint is on disk under its final name; a
     process killed before leaves a temporary folder that nobody reads.
@@ -109,7 +109,7 @@ def _reserve(folder: Path, num_bytes: int) -> None:
 
 
 def load_meta(manager: ocp.CheckpointManager) -> dict[str, Any] | None:
-    """The `meta` of the latest checkpoint, or None if there is none."""
+    """Reads the `meta` of the latest checkpoint, or returns None if there is none."""
     step = manager.latest_step()
     if step is None:
         return None
@@ -117,7 +117,7 @@ def load_meta(manager: ocp.CheckpointManager) -> dict[str, Any] | None:
 
 
 def restore(manager: ocp.CheckpointManager, like: TrainState, *, best: bool = False) -> TrainState:
-    """The latest state, or the best.
+    """Reads the latest state, or the best.
 
     Args:
       manager: from `open_checkpoints`; it must hold a checkpoint.
@@ -146,14 +146,14 @@ def _stored(state: TrainState) -> dict[str, Any]:
 
 
 def shapes(tree: Any) -> Any:
-    """Arrays' shapes and placement, without the arrays: all that `restore` asks of `like`."""
+    """Returns the arrays' shapes and placement, all that `restore` asks of `like`."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
     )
 
 
 def _check_shapes(folder: Path, target: Any) -> None:
-    """Before anything is read: orbax abandons the reads beside a failed one, which print pages."""
+    """Checks first: orbax abandons the reads beside a failed one, which print pages."""
     try:
         saved = ocp.StandardCheckpointHandler().metadata(folder / "state").tree
     except Exception as error:
@@ -183,5 +183,5 @@ def _damaged(folder: Path, error: Exception) -> UserError:
 
 
 def first_line(error: Exception) -> str:
-    """The first 200 characters of an error's text, on one line."""
+    """Returns the first 200 characters of an error's text, on one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

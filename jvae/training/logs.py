@@ -14,7 +14,7 @@ METRICS = "metrics.jsonl"
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The epochs logged so far, oldest first.
+    """Reads the epochs logged so far, oldest first.
 
     Raises:
       UserError: a line is not JSON; a last line cut off by a kill is left out.
@@ -102,7 +102,7 @@ class Board:
     """
 
     def __init__(self, folder: Path, first_epoch: int):
-        """TensorBoard forgets what earlier files of the folder say of `first_epoch` and later."""
+        """Makes TensorBoard forget what earlier files say of `first_epoch` and later."""
         # Imported here: it costs start-up time that inference does not need.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -113,7 +113,7 @@ class Board:
         self._events.flush()
 
     def write(self, record: dict[str, Any]) -> None:
-        """The numbers of an epoch."""
+        """Writes the numbers of an epoch."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
@@ -193,7 +193,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """`h:mm:ss`, or `m:ss` below an hour."""
+    """Writes `h:mm:ss`, or `m:ss` below an hour."""
     minutes, secs = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"

@@ -1,4 +1,4 @@
-"""How much memory a compiled program needs, known before it runs."""
+"""The memory of a compiled function, known before it runs."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ class Memory(NamedTuple):
     """Bytes per device.
 
     Attributes:
-      arguments: what the program reads: parameters, optimiser states, the corpus.
+      arguments: what the function reads: parameters, optimiser states, the corpus.
       outputs: what it returns beyond the arguments that it overwrites.
       work: temporaries at their peak: activations, gradients, logits.
     """
@@ -21,7 +21,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all."""
         return self.arguments + self.outputs + self.work
 
     def __str__(self) -> str:
@@ -31,8 +31,8 @@ class Memory(NamedTuple):
         )
 
 
-def program_memory(compiled: Any) -> Memory | None:
-    """Of `jit(f).lower(..).compile()`, or None where the platform cannot tell."""
+def compiled_memory(compiled: Any) -> Memory | None:
+    """Returns the memory of `jit(f).lower(..).compile()`, or None where that is not known."""
     found = compiled.memory_analysis()
     if found is None:
         return None
@@ -43,24 +43,24 @@ def program_memory(compiled: Any) -> Memory | None:
 def fit(
     build: Callable[[int], Any], choices: Iterable[int], budget: int, *, what: str, cure: str
 ) -> tuple[Any, int, Memory | None]:
-    """The first choice whose compiled program keeps to a budget.
+    """Returns the first choice whose compiled function keeps to a budget.
 
     Args:
-      build: choice -> compiled program.
-      choices: numbers to try, from the largest program to the smallest.
+      build: choice -> compiled function.
+      choices: numbers to try, from the largest function to the smallest.
       budget: bytes per device; 0 for no limit.
-      what: the program, for the error, with `{}` for the last choice.
+      what: the function, for the error, with `{}` for the last choice.
       cure: what to lower.
 
     Returns:
-      The compiled program, the choice, and the memory it needs.
+      The compiled function, the choice, and the memory it needs.
 
     Raises:
       UserError: not even the last choice fits.
     """
     for choice in choices:
         compiled = build(choice)
-        memory = program_memory(compiled)
+        memory = compiled_memory(compiled)
         needed = memory.total if memory else 0
         if not budget or needed <= budget:
             return compiled, choice, memory
@@ -71,5 +71,5 @@ def fit(
 
 
 def megabytes(num_bytes: float) -> str:
-    """`123 MB`."""
+    """Writes `123 MB`."""
     return f"{num_bytes / 2**20:,.0f} MB"

@@ -1,8 +1,8 @@
-"""How a step is compiled and spread over devices: the one place that calls `jit` and `pmap`.
+"""Compiles a step and spreads it over devices: the one place that calls `jit` and `pmap`.
 
-With several processes (hosts), every one of them runs the same program over the same numbers, and
-JAX moves what must move between them. An array that all of them hold whole is made from each
-process's own copy.
+With several processes (hosts), each of them runs the same compiled function over the same numbers,
+and JAX moves what must move between them. An array that all of them hold whole is made from the
+copy of each process.
 
 The mesh has two axes. A batch's rows are spread over "data". Over "model" are spread the largest
 arrays, which a task knows by their names, and with them their optimiser states.
@@ -30,7 +30,7 @@ Axes = Mapping[str, int]  # names of arrays that are spread over "model" -> the 
 
 
 class Parallel(NamedTuple):
-    """A way to run on several devices.
+    """A mode of running on several devices.
 
     Attributes:
       num_devices: all of them.
@@ -62,7 +62,7 @@ def join_processes(coordinator: str, num_processes: int, process_id: int) -> Non
     Args:
       coordinator: "" for a process on its own; "auto" where the cluster tells each process its
         place (Cloud TPU, Slurm, Kubernetes, Open MPI); else `host:port` of process 0.
-      num_processes: how many there are, if not told by the cluster.
+      num_processes: how many there are, where the cluster does not say it.
       process_id: which this one is, from 0.
 
     Raises:
@@ -91,7 +91,7 @@ def join_processes(coordinator: str, num_processes: int, process_id: int) -> Non
 
 
 def choose_devices(num_devices: int | None) -> list[jax.Device]:
-    """The first `num_devices` devices, or all, of all processes.
+    """Returns the first `num_devices` devices, or all, of all processes.
 
     Raises:
       UserError: there are fewer, or only some of several processes' devices are asked for.
@@ -124,7 +124,7 @@ def put(leaf: Any, sharding: NamedSharding) -> Array:
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:
-    """`put` of every array."""
+    """Applies `put` to every array."""
     return jax.tree.map(partial(put, sharding=sharding), tree)
 
 

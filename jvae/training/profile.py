@@ -12,7 +12,7 @@ class Profiler:
     """Traces `num_steps` steps of this process, once; with 0 it does nothing."""
 
     def __init__(self, folder: Path, num_steps: int):
-        """The trace is written under `folder`."""
+        """Prepares a trace under `folder`."""
         self._folder = str(folder)
         self._first, self._last = SKIPPED_STEPS, SKIPPED_STEPS + num_steps
         self._steps = self._traced = 0
@@ -34,7 +34,7 @@ class Profiler:
 
     @property
     def summary(self) -> str:
-        """One line for the end of the run; empty if no step was asked for."""
+        """Returns one line for the end of the run; empty if no step was traced."""
         if self._first == self._last:
             return ""
         if not self._traced:

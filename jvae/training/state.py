@@ -36,7 +36,7 @@ class Totals(NamedTuple):
 
     @classmethod
     def zeros(cls, metrics: Iterable[str]) -> "Totals":
-        """The start of an epoch."""
+        """Returns the sums at the start of an epoch."""
         zeros = {name: jnp.float32(0) for name in cls._fields if name != "metrics"}
         return cls(metrics={name: jnp.float32(0) for name in metrics}, **zeros)
 
@@ -58,7 +58,7 @@ class Fault(NamedTuple):
 
     @classmethod
     def none(cls) -> "Fault":
-        """No fault."""
+        """Returns the state without a fault."""
         return cls(jnp.int32(0), jnp.int32(0), jnp.int32(-1), jnp.int32(0))
 
 

@@ -41,7 +41,7 @@ class DevicePlan(NamedTuple):
 
 
 class _Inputs(NamedTuple):
-    """What a step works on, beside the state.
+    """The inputs of a step beside the state.
 
     Attributes:
       key: of the step.
@@ -76,7 +76,7 @@ class Sums(NamedTuple):
 
 
 class StepSettings(NamedTuple):
-    """What the compiled step is specialised to.
+    """The constants of a compiled step.
 
     Attributes:
       widths: of the buckets.
@@ -90,7 +90,7 @@ class StepSettings(NamedTuple):
 
 
 class Sharding(NamedTuple):
-    """How a step spreads over devices (`jvae.training.parallel`).
+    """The spread of a step over devices (`jvae.training.parallel`).
 
     Attributes:
       rows: applied to `[B]` arrays of a plan's row, before examples are gathered.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jvae.errors import UserError
-from jvae.evaluation.smoothness import Smoothness, edit_distance, of_way, smoothness
+from jvae.evaluation.smoothness import Smoothness, edit_distance, of_path, smoothness
 
 
 def defined(first, second):
@@ -56,24 +56,24 @@ def test_the_distance_is_the_definition_and_a_metric():
     ],
 )
 def test_ways_worked_out_by_hand(way, expected):
-    assert of_way(way) == pytest.approx(expected)
+    assert of_path(way) == pytest.approx(expected)
 
 
 def test_what_holds_for_every_way():
     rng = np.random.default_rng(1)
     for _ in range(40):
         way = random_sentences(rng, 6)
-        found = of_way(way)
+        found = of_path(way)
         if found is None:
             assert way[0] == way[-1]
             continue
         assert found.jump >= 1 / 5 - 1e-12 and found.path >= 1 - 1e-12
         assert found.jump <= found.path <= 5 * found.jump + 1e-12
         # Backwards the steps are the same; other words for the same ones change nothing.
-        assert of_way(way[::-1])[:2] == pytest.approx(found[:2])
-        assert of_way([s.replace("a", "word") for s in way]) == found
+        assert of_path(way[::-1])[:2] == pytest.approx(found[:2])
+        assert of_path([s.replace("a", "word") for s in way]) == found
         # Standing still is no step: only the share of steps moves.
-        still = of_way([way[0], *way])
+        still = of_path([way[0], *way])
         assert still[:2] == found[:2]
         assert still.monotone == pytest.approx((5 * found.monotone + 1) / 6)
 
@@ -81,7 +81,7 @@ def test_what_holds_for_every_way():
 def test_means_errors_and_what_is_left_out():
     ways = [["a", "x"], ["a", "b", "a"], ["a", "x", "a", "x"]]
     found = smoothness(ways)
-    assert found.ways == 2 and found.equal_ends == 1
+    assert found.paths == 2 and found.equal_ends == 1
     assert found.mean == pytest.approx(Smoothness(1, 2, 5 / 6))
     assert found.error == pytest.approx(Smoothness(0, 1, 1 / 6))  # half the difference of two
     one = smoothness(ways[:1])
@@ -91,5 +91,5 @@ def test_means_errors_and_what_is_left_out():
 
 
 def test_a_way_has_two_ends():
-    with pytest.raises(UserError, match="a way of 1 sentences"):
+    with pytest.raises(UserError, match="a path of 1 sentences"):
         smoothness([["a"]])

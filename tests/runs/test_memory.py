@@ -27,7 +27,7 @@ from tests.tiny import TEXT
 LARGE = """
 import json, jax, jax.numpy as jnp
 from jvae.runs.memory import forecast, in_use
-from jvae.training.memory import program_memory
+from jvae.training.memory import compiled_memory
 from jvae.training.parallel import MODES
 
 def loss(hidden, kernel):
@@ -38,7 +38,7 @@ compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arguments).compile()
 lines = []
 before = in_use()
 one = MODES["jit"](jax.devices()[:1], 1, {})
-predicted = forecast({"gradient": program_memory(compiled)}, one, lines.append)
+predicted = forecast({"gradient": compiled_memory(compiled)}, one, lines.append)
 jax.block_until_ready(compiled(*arguments))
 print(json.dumps([before.now, predicted, in_use().peak, lines]))
 """

@@ -19,7 +19,7 @@ from jvae.evaluation.corpus import collect
 from jvae.evaluation.functions import SplitBatches, make_functions
 from jvae.objectives.elbo import latent_keys
 from jvae.training import checkpoint
-from jvae.training.memory import program_memory
+from jvae.training.memory import compiled_memory
 from jvae.training.state import TrainState
 from tests.conftest import make_batch, make_sentences
 from tests.training.setting import INNER, KEY, NUM, WIDTH, Problem, assert_close, make_problem
@@ -106,7 +106,7 @@ def test_no_device_gathers_what_is_spread(mesh):
 
 
 def test_memory_per_device_falls_with_the_parts():
-    whole, half, quarter = (program_memory(problem(*mesh).step) for mesh in MESHES)
+    whole, half, quarter = (compiled_memory(problem(*mesh).step) for mesh in MESHES)
     assert whole.arguments > half.arguments > quarter.arguments
     assert whole.work > half.work > quarter.work
 

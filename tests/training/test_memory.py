@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from jvae.errors import UserError
-from jvae.training.memory import fit, program_memory
+from jvae.training.memory import fit, compiled_memory
 from tests.training.setting import BATCH, copied, make_problem
 
 
@@ -22,10 +22,10 @@ def test_the_memory_counts_what_a_program_holds():
         return jax.numpy.tanh(x @ x) @ x  # one array in between, as large as the others
 
     x = jax.numpy.ones((256, 256))
-    memory = program_memory(jax.jit(f).lower(x).compile())
+    memory = compiled_memory(jax.jit(f).lower(x).compile())
     assert memory.arguments == memory.outputs == x.nbytes
     assert x.nbytes <= memory.work <= 2 * x.nbytes
-    donated = program_memory(jax.jit(f, donate_argnums=0).lower(x).compile())
+    donated = compiled_memory(jax.jit(f, donate_argnums=0).lower(x).compile())
     assert donated.outputs == 0  # it takes the argument's place
     assert memory.total == memory.arguments + memory.outputs + memory.work
 
@@ -37,7 +37,7 @@ def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
     arguments = joint().arguments
     choices = [1, 2, BATCH]
     programs = {n: build(n).lower(*arguments).compile() for n in choices}
-    needed = [program_memory(programs[n]).total for n in choices]
+    needed = [compiled_memory(programs[n]).total for n in choices]
     assert fit(programs.get, choices, 0, **ARGUMENTS)[1] == 1
     fits = [n for n, memory in zip(choices, needed, strict=True) if memory <= needed[1]]
     compiled, microbatches, memory = fit(programs.get, choices, needed[1], **ARGUMENTS)

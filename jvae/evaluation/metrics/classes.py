@@ -1,4 +1,4 @@
-"""How a categorical latent uses its classes."""
+"""The use of its classes by a categorical latent."""
 
 from typing import Any
 

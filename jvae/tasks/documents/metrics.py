@@ -63,7 +63,9 @@ METRICS = (*VAE_METRICS, DOCUMENT_PERPLEXITY)
 
 
 def unigram_perplexity(train: Any, split: Any, vocab_size: int) -> tuple[float, float]:
-    """Perplexity of the training split's word frequencies, one added to each: corpus, per document.
+    """Computes the perplexity of the training split's word frequencies: corpus, per document.
+
+    One is added to each count.
 
     Args:
       train: the training split.

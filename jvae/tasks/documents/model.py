@@ -37,7 +37,7 @@ class BagEncoder(nn.Module):
     def __call__(
         self, batch: Batch, context: Any = None, *, key: Key, train: bool
     ) -> DiagonalGaussian:
-        """The posterior over `[B, L]`; nothing random happens in it."""
+        """Computes the posterior over `[B, L]`, without noise."""
         del context, key, train
         counts = batch.x.dense(self.vocab_size)
         dense = dense_product(self.dtype)
@@ -68,7 +68,7 @@ class BagDecoder(nn.Module):
     def log_prob(
         self, z: Array, batch: Batch, context: Any = None, *, key: Key, train: bool
     ) -> Array:
-        """Summed over the words: `[B]`, nats per document."""
+        """Sums over the words: `[B]`, nats per document."""
         del context, key, train
         dense = dense_product(self.dtype)
         logits = nn.Dense(self.vocab_size, dot_general=dense, name="words")(z)

@@ -169,7 +169,7 @@ def along_paths(
     about: dict[str, Any] = {
         "points": POINTS,
         "pairs": len(each),
-        "measured": smooth.ways,
+        "measured": smooth.paths,
         "equal_ends": smooth.equal_ends,
     }
     results: dict[str, Any] = {"interpolation": about}
