@@ -94,7 +94,8 @@ def fill_blanks(
 
     def search(row: Any, known: Array, free: Array, real: Array) -> Filled:
         steps = known.shape[0]
-        carry = decoding.start(params, *jax.tree.map(lambda leaf: leaf[None], row), steps)
+        z, context = jax.tree.map(lambda leaf: leaf[None], row)
+        carry = decoding.start(params, z, context, steps)
         beam = _Beam(
             carry=jax.tree.map(lambda leaf: jnp.stack([leaf] * beam_size), carry),
             token=jnp.full(beam_size, BOS, jnp.int32),

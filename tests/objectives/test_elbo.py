@@ -46,9 +46,9 @@ def take(batch: Batch, rows) -> Batch:
 
 
 def pad(batch: Batch, more: int, token: int = 0) -> Batch:
-    filling = jnp.full((batch.x.ids.shape[0], more), token, batch.x.ids.dtype)
+    padding = jnp.full((batch.x.ids.shape[0], more), token, batch.x.ids.dtype)
     return batch.replace(
-        x=jvae.Tokens(jnp.concatenate([batch.x.ids, filling], axis=1), batch.x.lengths)
+        x=jvae.Tokens(jnp.concatenate([batch.x.ids, padding], axis=1), batch.x.lengths)
     )
 
 
@@ -73,7 +73,7 @@ def test_the_order_of_the_batch_changes_nothing():
 
 
 @pytest.mark.smoke
-def test_splitting_and_filling_rows_change_no_sum():
+def test_splitting_and_padding_rows_change_no_sum():
     whole = elbo(PARAMS, BATCH)
     total = 0.0
     for rows in ([0, 1, 2, 0, 1, 2], [3, 4, 5, 3, 4, 5]):

@@ -79,10 +79,10 @@ def test_batch_and_padding_change_nothing(whole):
     np.testing.assert_allclose(log_weights[:, 0], whole[:, 3], rtol=1e-5)
     assert np.all(np.abs(log_weights[:, 1] - whole[:, 1]) > 1e-4)
 
-    filling = jnp.full((1, 3), 7, jnp.int32)
+    padding = jnp.full((1, 3), 7, jnp.int32)
     wide = take(BATCH, [2])
     wide = wide.replace(
-        x=jvae.Tokens(jnp.concatenate([wide.x.ids, filling], axis=1), wide.x.lengths)
+        x=jvae.Tokens(jnp.concatenate([wide.x.ids, padding], axis=1), wide.x.lengths)
     )
     log_weights = bound(PARAMS, wide, KEY, SAMPLES, 1000)[1]
     np.testing.assert_allclose(log_weights[:, 0], whole[:, 2], rtol=1e-5)

@@ -23,7 +23,7 @@ def run(objective, params=PARAMS, batch=BATCH, scheduled=HALF, carried=None):
     return jax.jit(apply)(params, carried or {}, batch)
 
 
-def test_a_bound_is_weighed_by_its_loss_and_told_at_weight_one():
+def test_a_bound_is_weighed_by_its_loss_and_logged_at_weight_one():
     outcome = run(PLAIN)
     terms = jax.jit(partial(jvae.elbo, MODEL, train=True))(PARAMS, BATCH, key=KEY)
     assert outcome.losses.shape == (N,)

@@ -75,7 +75,7 @@ def draws():
 
 
 @pytest.fixture(scope="module")
-def figures():
+def results():
     """Densities, KL terms and the mixture of posteriors and sets, and gradients of their sum."""
 
     @jax.jit
@@ -140,21 +140,21 @@ def test_gradients_of_draws_average_to_that_of_the_mean_weights(draws):
     assert np.all(np.abs(slopes.mean(axis=0) - exact) <= 4 * error + 1e-7)
 
 
-def test_gradients_are_finite_and_nothing_reaches_what_is_absent(draws, figures):
+def test_gradients_are_finite_and_nothing_reaches_what_is_absent(draws, results):
     z, grads = draws
-    _, of_figures = figures(Q, jax.tree.map(lambda leaf: leaf[0], z))
-    for tree in (grads, of_figures):
+    _, of_results = results(Q, jax.tree.map(lambda leaf: leaf[0], z))
+    for tree in (grads, of_results):
         for leaf in (tree.means, tree.log_vars, tree.log_alpha):
             assert np.all(np.isfinite(leaf))
-    for tree in (jax.tree.map(lambda leaf: leaf[0], grads), of_figures):
+    for tree in (jax.tree.map(lambda leaf: leaf[0], grads), of_results):
         for leaf in (tree.means, tree.log_vars, tree.log_alpha):
             assert np.all(np.asarray(leaf)[~PRESENT] == 0)
             assert np.all(np.asarray(leaf)[:EXTREME][PRESENT[:EXTREME]] != 0)
 
 
-def test_densities_are_those_of_scipy_and_finite_at_extremes(draws, figures):
+def test_densities_are_those_of_scipy_and_finite_at_extremes(draws, results):
     z = jax.tree.map(lambda leaf: leaf[1], draws[0])
-    values, _ = figures(Q, z)
+    values, _ = results(Q, z)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(values))
     for b in range(EXTREME):
         rows = np.tile(PRESENT[b], KAPPA)
@@ -179,8 +179,8 @@ def test_densities_are_those_of_scipy_and_finite_at_extremes(draws, figures):
             np.testing.assert_allclose(values[which][b], expected, rtol=3e-5)
 
 
-def test_kl_terms_are_as_defined_and_zero_at_the_prior(draws, figures):
-    (_, _, terms, _), _ = figures(Q, jax.tree.map(lambda leaf: leaf[0], draws[0]))
+def test_kl_terms_are_as_defined_and_zero_at_the_prior(draws, results):
+    (_, _, terms, _), _ = results(Q, jax.tree.map(lambda leaf: leaf[0], draws[0]))
     variance = np.exp(np.asarray(LOG_VARS, np.float64))
     rows = 0.5 * (variance + np.square(MEANS) - 1 - np.asarray(LOG_VARS)).sum(axis=-1)
     weights = ALPHA / ALPHA.sum(axis=1, keepdims=True)
@@ -217,16 +217,16 @@ def test_a_sentence_is_pooled_without_the_priors_component():
     np.testing.assert_allclose(small.pooled[:3], expected, rtol=1e-5)
 
 
-def test_rows_have_no_order_and_absent_ones_no_content(draws, figures):
+def test_rows_have_no_order_and_absent_ones_no_content(draws, results):
     q, z = Q, jax.tree.map(lambda leaf: leaf[2], draws[0])
-    expected, _ = figures(q, z)
+    expected, _ = results(q, z)
     rows = np.array([0, 4, 3, 5, 1, 2])  # the prior's stays the first
     both = np.concatenate([rows, rows + N])
     moved = dataclasses.replace(
         q, means=MEANS[:, rows], log_vars=LOG_VARS[:, rows], log_alpha=LOG_ALPHA[:, rows]
     )
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    got, _ = figures(moved, jax.tree.map(lambda leaf: leaf[:, both], z))
+    got, _ = results(moved, jax.tree.map(lambda leaf: leaf[:, both], z))
     head = jax.tree.map(lambda leaf: leaf[:EXTREME], (got[0], got[1], got[2], got[3][0]))
     its = jax.tree.map(lambda leaf: leaf[:EXTREME], (*expected[:3], expected[3][0]))
     jax.tree.map(close, head, its)
@@ -235,9 +235,9 @@ def test_rows_have_no_order_and_absent_ones_no_content(draws, figures):
         q, means=jnp.where(absent, 77.0, MEANS), log_vars=jnp.where(absent, 9.0, LOG_VARS)
     )
     vectors = jnp.where(np.tile(absent, (1, KAPPA, 1)), -55.0, z.vectors)
-    jax.tree.map(close, figures(other, z._replace(vectors=vectors))[0], expected)
+    jax.tree.map(close, results(other, z._replace(vectors=vectors))[0], expected)
     fewer = z._replace(log_weights=z.log_weights.at[0, 2].set(-jnp.inf))
-    np.testing.assert_array_equal(figures(q, fewer)[0][0] == -np.inf, np.arange(B) == 0)
+    np.testing.assert_array_equal(results(q, fewer)[0][0] == -np.inf, np.arange(B) == 0)
 
 
 def test_padding_does_not_move_the_draws(draws):

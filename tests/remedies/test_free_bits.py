@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 KL = (RNG.gamma(0.7, 1.0, (B, L)) * [0.2, 1.1, 0.4, 0.6]).astype(np.float32)
 LOG_LIKELIHOOD = -RNG.uniform(5, 9, B).astype(np.float32)
 ONE = {"kl_weight": 1.0}
-WEIGHT = np.asarray([1, 1, 1, 1, 0, 1], np.float32)  # one filling row
+WEIGHT = np.asarray([1, 1, 1, 1, 0, 1], np.float32)  # one padding row
 CASES = [(mode, form) for mode in FREE_BITS_MODES for form in FREE_BITS_FORMS]
 
 
@@ -98,14 +98,14 @@ def test_a_target_of_almost_nothing_is_the_elbo():
         np.testing.assert_allclose(loss(terms, ONE, jnp.asarray(WEIGHT)), -terms.elbo, rtol=1e-5)
 
 
-def test_the_batch_mean_is_of_all_devices_rows_and_of_no_filling_row():
+def test_the_batch_mean_is_of_all_devices_rows_and_of_no_padding_row():
     rows = NamedSharding(
         jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data")
     )
     compiled = jax.jit(partial(loss_of, "dimension_batch", "mask"))
     spread = compiled(*(jax.device_put(array, rows) for array in (KL, WEIGHT)))
     np.testing.assert_allclose(spread, loss_of("dimension_batch", "mask"), rtol=1e-6)
-    # What stands in the filling row changes no other one.
+    # What stands in the padding row changes no other one.
     other = KL.copy()
     other[4] = 100.0
     found = np.asarray(loss_of("dimension_batch", "mask", other))

@@ -130,7 +130,7 @@ def test_at_the_true_posterior_dreg_and_stl_have_no_noise():
         assert np.abs(plain["encoder"][name]).max() > 0.1
 
 
-def test_a_filling_row_gets_no_gradient_and_a_weight_scales_it():
+def test_a_padding_row_gets_no_gradient_and_a_weight_scales_it():
     params = make_params(wrong(CORRELATED), CORRELATED)
     whole = bounds(params, KEYS, ONES, "dreg")[1]["encoder"]
     weight = jnp.asarray([2.0, 1.0, 0.0, 1.0])
