@@ -306,7 +306,7 @@ def reference(groups: tuple[Group, ...]) -> str:
         lines += [f"## {group.name}", "", *_TABLE]
         for choice in group.choices:
             names = ", ".join(f"`{name}`" if name else "`''`" for name in choice.components)
-            meaning = f"{choice.help}: {names}"
+            meaning = f"{_cell(choice.help)}: {names}"
             lines.append(f"| `{group.name}.{choice.field}` | `{choice.default!r}` | {meaning} |")
         lines += [*_reference_rows(group.name, [group.options]), ""]
         for choice in group.choices:
@@ -325,10 +325,10 @@ def _reference_components(field: str, registry: Registry) -> Iterator[str]:
     """Yields what the values of a choice are and need, where there is anything to say."""
     if not any(one.about or one.needs for one in registry.values()):
         return
-    yield from (f"| `{field}` | what it is | what it needs |", "|---|---|---|")
+    yield from (f"| `{field}` | description | needs |", "|---|---|---|")
     for name, one in registry.items():
         shown = f"`{name}`" if name else "`''`"
-        yield f"| {shown} | {one.about} | {'; '.join(one.needs)} |"
+        yield f"| {shown} | {_cell(one.about)} | {'; '.join(one.needs)} |"
     yield ""
 
 
@@ -341,5 +341,10 @@ def _reference_rows(path: str, classes: list[type]) -> Iterator[str]:
         allowed += (
             [", ".join(f"`{name}`" if name else "`''`" for name in choices)] if choices else []
         )
-        meaning = "; ".join([field.metadata["help"], *allowed])
+        meaning = "; ".join([_cell(field.metadata["help"]), *allowed])
         yield f"| `{path}.{field.name}` | `{field.default!r}` | {meaning} |"
+
+
+def _cell(text: str) -> str:
+    """Escapes what a table of Markdown would read as a column or a tag."""
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -148,7 +148,7 @@ def cnn_decoder(**options) -> Decoder:
 class CNNOptions:
     """Options of the convolutional decoder."""
 
-    size: str = option("S", "blocks, and so the tokens that it sees", choices=CNN_SIZES)
+    size: str = option("S", "number of blocks, hence of tokens that it sees", choices=CNN_SIZES)
 
 
 def build_cnn(options: CNNOptions, shared: Any) -> Decoder:

@@ -122,7 +122,7 @@ def transformer_decoder(**options) -> Decoder:
 class TransformerDecoderOptions(TransformerOptions):
     """Options of the Transformer decoder."""
 
-    attention: str = option("dot_product", "to a set of vectors", choices=ATTENTIONS)
+    attention: str = option("dot_product", "attention to a set of vectors", choices=ATTENTIONS)
 
 
 def build_transformer(options: TransformerDecoderOptions, shared: Any) -> Decoder:

@@ -163,9 +163,9 @@ def transformer_encoder(**options) -> Encoder:
 class TransformerEncoderOptions(TransformerOptions):
     """Options of the Transformer encoder; those of its NVIB layers are the nvib posterior's."""
 
-    pooling: str = option("mean", "of the states to one vector", choices=POOLINGS)
+    pooling: str = option("mean", "pooling of the states to one vector", choices=POOLINGS)
     nvib_layers: int = option(
-        0, "so many of the last blocks attend to an NVIB latent of their input", at_least=0
+        0, "last blocks that attend to an NVIB latent of their input", at_least=0
     )
 
 

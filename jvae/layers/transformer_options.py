@@ -11,17 +11,17 @@ from jvae.layers.transformer import NORMS, POSITIONS
 class TransformerOptions:
     """Options of `jvae.layers.Transformer`; one sub-group holds for encoder and decoder."""
 
-    layers: int = option(2, "blocks, of the encoder and of the decoder", above=0)
-    heads: int = option(4, "of each attention; divides hidden_size", above=0)
+    layers: int = option(2, "blocks of the encoder, and of the decoder", above=0)
+    heads: int = option(4, "heads of each attention; divides hidden_size", above=0)
     feed_forward: int = option(0, "units within each block; 0: 4 * hidden_size", at_least=0)
     norm: str = option("pre", "normalise before each sublayer, or after it", choices=NORMS)
     positions: str = option("sinusoidal", "encoding of the tokens' positions", choices=POSITIONS)
     max_positions: int = option(
-        256, "most tokens of a sentence, of learned positions and of priors of sets", above=0
+        256, "most tokens of a sentence, for learned positions and priors of sets", above=0
     )
     attention_bias: str = option(
         "half",
-        "of denoising attention and of NVIB layers: how log variances enter",
+        "use of log variances by denoising attention and NVIB layers",
         choices=VARIANTS,
     )
 

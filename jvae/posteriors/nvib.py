@@ -230,11 +230,11 @@ def nvib(
 class NVIBOptions:
     """Options of NVIB: of the posterior, of its prior, and of an encoder's NVIB layers."""
 
-    alpha: str = option("relu", "how pseudo-counts are made", choices=ALPHAS)
+    alpha: str = option("relu", "function that makes pseudo-counts", choices=ALPHAS)
     kappa: int = option(1, "draws of each vector", above=0)
     delta: float = option(1.0, "pseudo-counts that the prior expects of each token", at_least=0)
     start: float = option(0.0, "pseudo-counts of a token before training; 0: delta", at_least=0)
-    prior_alpha: float = option(1.0, "pseudo-counts of the prior's own vector", above=0)
+    prior_alpha: float = option(1.0, "pseudo-counts of the prior's vector", above=0)
     prune: float = option(
         0.0,
         "up to this alpha a vector is absent outside training; 0: with relu those of alpha 0 "

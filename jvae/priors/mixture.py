@@ -84,7 +84,7 @@ def mixture(*, latent_size: int, components: int) -> Prior:
 class MixtureOptions:
     """Options of the mixture prior."""
 
-    components: int = option(100, "Gaussians", above=0)
+    components: int = option(100, "number of Gaussians", above=0)
 
 
 def build_mixture(options: MixtureOptions, shared: Any) -> Prior:

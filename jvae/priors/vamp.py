@@ -53,7 +53,7 @@ def vamp(
 class VampOptions:
     """Options of the VampPrior."""
 
-    components: int = option(100, "pseudo-sentences", above=0)
+    components: int = option(100, "number of pseudo-sentences", above=0)
     length: int = option(10, "embeddings of a pseudo-sentence", above=0)
 
 

@@ -188,7 +188,7 @@ LOSSES: Registry = {
         gives=frozenset({KL_BY_NAME, TRAINED_SCORE}),
         needs=_KL | {TRAINED_KL: "it weighs the KL, which is a constant of 'vmf'"},
         rules=(DELAYED_RAMP,),
-        about="each KL term with a weight of its own",
+        about="a separate weight for each KL term",
     ),
 }
 
@@ -265,10 +265,10 @@ GRADIENTS: Registry = {
             ELBO_BOUND: "of the importance-weighted bound it is biased, take 'dreg'",
         }
         | _ONE_DENSITY,
-        about="of the encoder without the part that is zero on average (Roeder et al., 2017)",
+        about="the encoder's, without its part of mean zero (Roeder et al., 2017)",
     ),
     "dreg": Component(
         needs={IMPORTANCE_WEIGHTS: "of the ELBO it is 'stl'"} | _ONE_DENSITY,
-        about="of the encoder, doubly reparameterised (Tucker et al., 2019)",
+        about="the encoder's, doubly reparameterised (Tucker et al., 2019)",
     ),
 }

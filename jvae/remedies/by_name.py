@@ -35,15 +35,15 @@ def build_elbo(options: NoOptions, shared: Any) -> ScheduledLoss:
 class ByNameOptions:
     """Options of KL terms with weights of their own; the KL schedule multiplies both."""
 
-    gaussian_weight: float = option(1.0, "of the vectors' KL, in nats", at_least=0)
-    dirichlet_weight: float = option(1.0, "of their weights' KL", at_least=0)
+    gaussian_weight: float = option(1.0, "weight of the vectors' KL, in nats", at_least=0)
+    dirichlet_weight: float = option(1.0, "weight of the KL of their weights", at_least=0)
     dirichlet_schedule: str = option(
         "",
-        "the latter's own KL schedule, or the same; its options are shared, but for the next two",
+        "separate schedule of that weight, with the next two options; empty: kl_schedule",
         choices=("", "constant", "linear", "logistic", "cyclical"),
     )
-    dirichlet_epochs: float = option(10.0, "as objective.kl_epochs", above=0)
-    dirichlet_delay: float = option(0.0, "as objective.kl_delay", at_least=0)
+    dirichlet_epochs: float = option(10.0, "kl_epochs of that schedule", above=0)
+    dirichlet_delay: float = option(0.0, "kl_delay of that schedule", at_least=0)
 
 
 def build_by_name(options: ByNameOptions, shared: Any) -> ScheduledLoss:

@@ -34,7 +34,7 @@ class CapacityOptions:
     """Options of capacity annealing."""
 
     target: float = option(25.0, "the last target, nats per example", above=0)
-    steps: int = option(100_000, "until then", above=0)
+    steps: int = option(100_000, "steps until the last target", above=0)
 
 
 def build_capacity(options: CapacityOptions, shared: Any) -> ScheduledLoss:

@@ -68,7 +68,9 @@ class DiversityOptions:
     """Options of diverse means and certain variances."""
 
     gamma: float = option(0.7, "standard deviation of the posterior means", above=0)
-    variance_dropout: float = option(0.2, "share of the variances", at_least=0, below=1)
+    variance_dropout: float = option(
+        0.2, "share of the variances that is dropped", at_least=0, below=1
+    )
 
 
 def build_diversity(options: DiversityOptions, shared: Any) -> Callable[[Encoder], Encoder]:

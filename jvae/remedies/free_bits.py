@@ -92,7 +92,7 @@ class FreeBitsOptions:
     """Options of free bits."""
 
     target: float = option(8.0, "nats per example, over all dimensions", above=0)
-    mode: str = option("dimension", "whose KL decides", choices=FREE_BITS_MODES)
+    mode: str = option("dimension", "KL that is compared with the target", choices=FREE_BITS_MODES)
     form: str = option(
         "mask", "the loss below the target: 0, or the target", choices=FREE_BITS_FORMS
     )

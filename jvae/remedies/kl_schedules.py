@@ -104,16 +104,16 @@ class KLWeight(NamedTuple):
 class LogisticOptions:
     """Options of the logistic schedule."""
 
-    steepness: float = option(0.0025, "per step", above=0)
+    steepness: float = option(0.0025, "steepness per step", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class CyclicalOptions:
     """Options of the cyclical schedule."""
 
-    cycles: int = option(4, "ramps", above=0)
+    cycles: int = option(4, "number of ramps", above=0)
     ramp: float = option(0.5, "share of a cycle spent rising", above=0, at_most=1)
-    shape: str = option("linear", "of a ramp", choices=RAMPS)
+    shape: str = option("linear", "shape of a ramp", choices=RAMPS)
 
 
 def build_constant(options: NoOptions, shared: KLWeight) -> Schedule:

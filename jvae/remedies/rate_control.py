@@ -133,7 +133,7 @@ class MinimumRateOptions:
     """Options of the minimum desired rate."""
 
     rate: float = option(5.0, "least KL, nats per example", above=0)
-    learning_rate: float = option(1e-3, "of the multiplier", above=0)
+    learning_rate: float = option(1e-3, "learning rate of the multiplier", above=0)
 
 
 @dataclasses.dataclass(frozen=True)

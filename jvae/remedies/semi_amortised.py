@@ -41,9 +41,9 @@ class SemiAmortisedOptions:
     """Options of refined posteriors. The source's are of the mean of 32 sentences."""
 
     steps: int = option(20, "gradient steps on each posterior", above=0)
-    rate: float = option(1 / 32, "of a sentence's gradient", above=0)
-    momentum: float = option(0.5, "of the steps", at_least=0, below=1)
-    clip: float = option(28.0, "most norm of a sentence's gradient", above=0)
+    rate: float = option(1 / 32, "step size, for a sentence's gradient", above=0)
+    momentum: float = option(0.5, "momentum of the steps", at_least=0, below=1)
+    clip: float = option(28.0, "largest norm of a sentence's gradient", above=0)
 
 
 def build_semi_amortised(options: SemiAmortisedOptions, shared: Any) -> Callable[[VAE], VAE]:

@@ -28,38 +28,45 @@ PRECISIONS: dict[str, DType] = {"float32": None, "bfloat16": jnp.bfloat16}
 class TrainingOptions:
     """Options of the training loop. The defaults are He et al.'s (2019) without the inner loop."""
 
-    seed: int = option(0, "of all randomness", at_least=0, below=2**31)
-    epochs: int = option(100, "at most so many", above=0, free=True)
+    seed: int = option(0, "seed of all randomness", at_least=0, below=2**31)
+    epochs: int = option(100, "epochs at most", above=0, free=True)
     batch_size: int = option(32, "examples of an update, over all devices", above=0)
     max_batches: int = option(0, "batches of an epoch, drawn anew each time; 0: all", at_least=0)
-    optimiser: str = option("sgd", "of all parameters", choices=OPTIMISERS)
-    learning_rate: float = option(1.0, "of the optimiser", above=0)
+    optimiser: str = option("sgd", "optimiser of all parameters", choices=OPTIMISERS)
+    learning_rate: float = option(1.0, "learning rate of the optimiser", above=0)
     warmup_steps: int = option(0, "updates in which the learning rate rises from 0", at_least=0)
     clip_norm: float = option(5.0, "norm above which a gradient is scaled down", above=0)
-    precision: str = option("float32", "factors of training's products", choices=PRECISIONS)
+    precision: str = option(
+        "float32", "number type of the factors of training's products", choices=PRECISIONS
+    )
     aggressive: bool = option(False, "encoder updates before each update of the rest")
-    aggressive_epochs: int = option(100, "the aggressive phase lasts at most so long")
-    aggressive_min_epochs: int = option(0, "and at least so long, whatever the MI")
-    inner_optimiser: str = option("sgd", "of the encoder's own updates", choices=OPTIMISERS)
-    inner_learning_rate: float = option(1.0, "of that optimiser", above=0)
-    inner_max_updates: int = option(100, "encoder updates before each other one, at most", above=0)
+    aggressive_epochs: int = option(100, "most epochs of the aggressive phase")
+    aggressive_min_epochs: int = option(0, "least epochs of that phase, whatever the MI")
+    inner_optimiser: str = option("sgd", "optimiser of the encoder's updates", choices=OPTIMISERS)
+    inner_learning_rate: float = option(1.0, "learning rate of that optimiser", above=0)
+    inner_max_updates: int = option(100, "most encoder updates before each other update", above=0)
     inner_window: int = option(15, "encoder updates whose mean losses are compared", above=0)
-    inner_clip: str = option("encoder", "whose gradient norm counts", choices=("encoder", "joint"))
+    inner_clip: str = option(
+        "encoder", "gradient whose norm is clipped", choices=("encoder", "joint")
+    )
     patience: int = option(2, "epochs without a better score before the rate decays", above=0)
-    warm_epochs: int = option(15, "no decay in the first so many epochs")
+    warm_epochs: int = option(15, "first epochs, in which the rate does not decay")
     decay: float = option(0.5, "factor of a learning-rate decay", above=0, at_most=1)
-    max_decays: int = option(5, "the run ends at so many decays", above=0)
-    num_devices: int = option(0, "0: all", at_least=0, free=True)
+    max_decays: int = option(5, "decays after which the run ends", above=0)
+    num_devices: int = option(0, "devices in use; 0: all", at_least=0, free=True)
     model_shards: int = option(
         1, "parts of the largest arrays, on other devices", above=0, free=True
     )
     coordinator: str = option("", "several processes: host:port of the first, or auto", place=True)
-    num_processes: int = option(1, "how many processes there are", above=0, place=True)
-    process_id: int = option(0, "which of them this one is", at_least=0, place=True)
+    num_processes: int = option(1, "number of processes", above=0, place=True)
+    process_id: int = option(0, "number of this process, from 0", at_least=0, place=True)
     memory_gb: float = option(
-        0.0, "of a device, kept by batches and samples in parts; 0: no limit", at_least=0, free=True
+        0.0,
+        "memory limit of a device, kept by computing in parts; 0: no limit",
+        at_least=0,
+        free=True,
     )
-    log_seconds: float = option(10.0, "between lines of progress", free=True)
+    log_seconds: float = option(10.0, "seconds between lines of progress", free=True)
     profile: int = option(0, "steps that are traced into the run directory", at_least=0, free=True)
     start_from: str = option("", "another run's directory, whose best parameters this one takes")
 

@@ -35,23 +35,25 @@ class DataOptions:
 
     name: str = option("chitchat", "the corpus", choices=("chitchat", "text"))
     train: str = option("", "file of documents, one a line, or `label index:count ..`", free=True)
-    valid: str = option("", "likewise; without it a share of the training file", free=True)
-    test: str = option("", "likewise", free=True)
-    words: str = option("", "of a sparse file: a word a line, the first has index 1", free=True)
-    held_out: float = option(0.1, "share of the documents of a split without a file", above=0)
-    seed: int = option(0, "of holding out", at_least=0)
+    valid: str = option("", "validation file; without it a share of the training file", free=True)
+    test: str = option("", "test file, likewise", free=True)
+    words: str = option("", "words of a sparse file, one a line, the first with index 1", free=True)
+    held_out: float = option(
+        0.1, "share of documents held out for each split without a file", above=0
+    )
+    seed: int = option(0, "seed of holding out", at_least=0)
     stop_words: bool = option(True, "English stop words are left out, of texts")
     min_documents: int = option(5, "rarer words are left out, of texts", above=0)
     max_share: float = option(0.7, "words in a larger share of the documents are left out", above=0)
     max_size: int = option(2000, "words of the vocabulary; 0: all", at_least=0)
-    max_buckets: int = option(2, "padded widths, hence compiled shapes", above=0)
+    max_buckets: int = option(2, "most padded widths, each a compiled shape", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
     """Options of the network."""
 
-    latent_size: int = option(50, "L", above=0)
+    latent_size: int = option(50, "L, size of z", above=0)
     hidden_size: int = option(500, "units of the encoder's layer", above=0)
 
 
@@ -61,7 +63,7 @@ class ObjectiveOptions:
 
     kl_start: float = option(1.0, "the first weight of the KL", at_least=0)
     kl_epochs: float = option(0.0, "epochs in which it rises to 1", at_least=0)
-    num_samples: int = option(1, "of z for each document and update", above=0)
+    num_samples: int = option(1, "samples of z for each document and update", above=0)
 
 
 MODEL = Group(

@@ -61,23 +61,25 @@ class DataOptions:
 
     name: str = option("chitchat", "the corpus", choices=CORPORA)
     dir: str = option("", "local files of the corpus, where it has any", free=True)
-    train: str = option("", 'corpus "text": file of sentences', free=True)
-    valid: str = option("", "likewise; without it a share of the training file", free=True)
-    test: str = option("", "likewise", free=True)
+    train: str = option("", 'corpus "text": file of training sentences', free=True)
+    valid: str = option(
+        "", 'corpus "text": validation file; without it a share of the training file', free=True
+    )
+    test: str = option("", 'corpus "text": test file, likewise', free=True)
     seed: int = option(
-        0, 'corpus "text": of the split of a single file; "synthetic": of the generator', at_least=0
+        0, 'seed of the split of a single file, and of the corpus "synthetic"', at_least=0
     )
     label: bool = option(False, 'corpus "text": lines are label<TAB>sentence')
     column: str = option("", 'corpus "text": column of a .csv, .tsv or .jsonl')
-    label_column: str = option("", "likewise, of labels")
+    label_column: str = option("", 'corpus "text": column of labels')
     tokenizer: str = option("words", "units of a sentence", choices=TOKENIZERS)
     min_count: int = option(1, "rarer words become <unk>", above=0)
-    max_size: int = option(0, "of the vocabulary, special tokens included; 0: all", at_least=0)
-    max_length: int = option(0, "tokens of a sentence without </s>; 0: no limit", at_least=0)
+    max_size: int = option(0, "size of the vocabulary, special tokens included; 0: all", at_least=0)
+    max_length: int = option(0, "most tokens of a sentence, without </s>; 0: no limit", at_least=0)
     too_long: str = option(
-        "truncate", "what happens to longer sentences", choices=("truncate", "drop")
+        "truncate", "treatment of longer sentences", choices=("truncate", "drop")
     )
-    max_buckets: int = option(4, "padded lengths, hence compiled shapes", above=0)
+    max_buckets: int = option(4, "most padded lengths, each a compiled shape", above=0)
     stream: bool = option(
         False, "training sentences stay on disk, and go to the device step by step", free=True
     )
@@ -87,18 +89,18 @@ class DataOptions:
 class ModelOptions:
     """Options that parts of the model share."""
 
-    latent_size: int = option(32, "L, also of each vector of a set", above=0)
-    embed_size: int = option(512, "E, of token embeddings", above=0)
-    hidden_size: int = option(1024, "H, of encoder and decoder", above=0)
+    latent_size: int = option(32, "L, size of z or of each vector of a set", above=0)
+    embed_size: int = option(512, "E, size of token embeddings", above=0)
+    hidden_size: int = option(1024, "H, size of encoder and decoder", above=0)
     dropout_in: float = option(
         0.5,
-        "of embeddings; a Transformer's encoder, too, and its usual value is 0.1",
+        "dropout on embeddings; usually 0.1 for a Transformer, whose encoder has it, too",
         at_least=0,
         below=1,
     )
     dropout_out: float = option(
         0.5,
-        "before the output layer; of a Transformer's sublayers, whose usual value is 0.1",
+        "dropout before the output layer, or on a Transformer's sublayers (usually 0.1)",
         at_least=0,
         below=1,
     )
@@ -110,44 +112,44 @@ class ModelOptions:
         0.3, "share of the words that denoise damages", at_least=0, at_most=1
     )
     init_scale: float = option(
-        0.01, "initial weights of lstm, cnn and heads; a Transformer's have a scale of their own"
+        0.01, "scale of initial weights of lstm, cnn and heads; a Transformer's has another"
     )
-    embed_init_scale: float = option(0.1, "likewise, of embeddings")
+    embed_init_scale: float = option(0.1, "scale of initial embeddings of lstm and cnn")
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveOptions:
     """Options of the KL's weight, of samples, and of terms beside the bound."""
 
-    kl_start: float = option(0.1, "linear, cyclical: the first KL weight", at_least=0)
+    kl_start: float = option(0.1, "first KL weight, of linear and cyclical schedules", at_least=0)
     kl_end: float = option(
         1.0,
-        "the last KL weight; with constant beta; 0: the best epoch has the best rec",
+        "final KL weight, beta of a constant schedule; 0 means an autoencoder with noise",
         at_least=0,
     )
     kl_epochs: float = option(
-        10.0, "linear: of the ramp; logistic: until half of kl_end; cyclical: of a cycle", above=0
+        10.0, "epochs of the linear ramp, until the logistic midpoint, or of a cycle", above=0
     )
-    kl_delay: float = option(0.0, "linear: epochs at kl_start before the ramp", at_least=0)
-    num_samples: int = option(1, "of z for each sentence and update", above=0)
+    kl_delay: float = option(0.0, "epochs at kl_start before a linear ramp", at_least=0)
+    num_samples: int = option(1, "samples of z for each sentence and update", above=0)
     bow_weight: float = option(
-        0.0, "of the bag-of-words loss; its source's is 1 (Zhao et al., 2017)", at_least=0
+        0.0, "weight of the bag-of-words loss; 1 in its source (Zhao et al., 2017)", at_least=0
     )
     info_alpha: float = option(
         0.0, "InfoVAE: the KL's weight is multiplied by 1 - alpha (Zhao et al., 2019)", at_most=1
     )
     info_lambda: float = option(1.0, "InfoVAE: MMD(q(z), p(z)) weighs alpha + lambda - 1")
-    mmd_kernel: str = option("rbf", "of the MMD", choices=KERNELS)
+    mmd_kernel: str = option("rbf", "kernel of the MMD", choices=KERNELS)
     mi_weight: float = option(
-        0.0, "of the mutual information within a batch, which is maximised", at_least=0
+        0.0, "weight of the mutual information within a batch, which is maximised", at_least=0
     )
     adversarial_weight: float = option(
         0.0,
-        "of a discriminator of q(z) and p(z); its source's is 10 (Makhzani et al., 2015)",
+        "weight of a discriminator of q(z) and p(z); 10 in its source (Makhzani et al., 2015)",
         at_least=0,
     )
-    discriminator_size: int = option(512, "units of its hidden layer", above=0)
-    discriminator_learning_rate: float = option(5e-4, "of its Adam", above=0)
+    discriminator_size: int = option(512, "units of the discriminator's hidden layer", above=0)
+    discriminator_learning_rate: float = option(5e-4, "learning rate of its Adam", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +158,7 @@ class TextTrainingOptions(TrainingOptions):
 
     pretrain_epochs: int = option(
         0,
-        "first so many epochs of an autoencoder, from whose encoder the run starts "
-        "(Li et al., 2019)",
+        "epochs of an autoencoder, whose encoder the run starts from (Li et al., 2019)",
         at_least=0,
     )
 
@@ -183,12 +184,17 @@ MODEL = Group(
     choices=(
         Choice("mode", MODES, "vae", "the kind of model"),
         Choice("encoder", ENCODERS, "lstm", "the network that reads a sentence"),
-        Choice("decoder", DECODERS, "lstm", "the network that writes one"),
+        Choice("decoder", DECODERS, "lstm", "the network that writes a sentence"),
         Choice("posterior", POSTERIORS, "diagonal", "the family of q(z | x)"),
-        Choice("prior", PRIORS, "standard_normal", "p(z)"),
-        Choice("posterior_map", POSTERIOR_MAPS, "none", "what bounds the KL from below"),
-        Choice("denoise", DENOISING, "", "damage to what the encoder reads in training"),
-        Choice("refine", REFINEMENTS, "", "what improves each posterior"),
+        Choice("prior", PRIORS, "standard_normal", "the prior p(z)"),
+        Choice(
+            "posterior_map",
+            POSTERIOR_MAPS,
+            "none",
+            "map of the posterior that bounds the KL from below",
+        ),
+        Choice("denoise", DENOISING, "", "damage to the encoder's input in training"),
+        Choice("refine", REFINEMENTS, "", "improvement of each posterior"),
     ),
     switches=(
         Switch(
@@ -265,12 +271,14 @@ OBJECTIVE = Group(
     "objective",
     ObjectiveOptions,
     choices=(
-        Choice("loss", LOSSES, "elbo", "what the KL schedule weighs"),
-        Choice("kl_schedule", KL_SCHEDULES, "linear", "of the KL weight"),
+        Choice("loss", LOSSES, "elbo", "the loss, in which the KL schedule weights the KL"),
+        Choice("kl_schedule", KL_SCHEDULES, "linear", "schedule of the KL weight"),
         Choice("rate_control", RATE_CONTROLS, "", "a KL weight that follows the KL"),
-        Choice("bound", BOUNDS, "elbo", "of the log-likelihood"),
-        Choice("gradient", GRADIENTS, "plain", "of the bound"),
-        Choice("estimator", ESTIMATORS, "pathwise", "of the expected log-likelihood"),
+        Choice("bound", BOUNDS, "elbo", "bound on the log-likelihood"),
+        Choice("gradient", GRADIENTS, "plain", "gradient of the bound"),
+        Choice(
+            "estimator", ESTIMATORS, "pathwise", "gradient estimator of the expected log-likelihood"
+        ),
     ),
     switches=(
         Switch("kl_delay", on=Component(needs={RAMP: "it delays the ramp"})),
