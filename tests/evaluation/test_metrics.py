@@ -95,7 +95,7 @@ class Classes(NamedTuple):
 
     @property
     def capabilities(self):
-        return frozenset({"classes"})
+        return frozenset({"kinds"})
 
     def sample(self, keys):
         logits = jnp.broadcast_to(self.logits, (len(keys), self.logits.shape[-1]))
@@ -177,10 +177,10 @@ def test_numbers_of_a_discrete_latent():
     found = evidence(lambda table, index: Classes(table["mean"][index]), prior, lambda z: -z * 1.0)
     results, record = results_of(found()), validation_metrics(VAE_METRICS, found())
     assert found().offers == Offers(
-        one_vector=False, diagonal=False, closed_form_kl=False, more=frozenset({"classes"})
+        one_vector=False, diagonal=False, closed_form_kl=False, more=frozenset({"kinds"})
     )
-    assert found().offers.meets(frozenset({"latent", "classes"}))
-    assert not found().offers.meets(frozenset({"classes", "trees"}))
+    assert found().offers.meets(frozenset({"latent", "kinds"}))
+    assert not found().offers.meets(frozenset({"kinds", "trees"}))
     assert {"rec", "kl", "elbo", "iw_nll", "shuffled_rec", "prior_rec"} <= results.keys()
     assert not {"au", "mmd", "mi_batch", "verdict", "latent_size"} & results.keys()
     assert record.keys() == {"elbo", "rec", "kl"}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jvae.evaluation.metric import Column, Key, Metric, Nouns, Row
+from jvae.evaluation.metric import Key, Metric, Nouns, Row
 
 
 def class_usage(probabilities: Any) -> dict[str, Any]:
@@ -60,14 +60,6 @@ CLASSES = Metric(
             "  MI",
             lambda r, nouns: f"{r['classes']['mi']:.2f}",
             "nats, exact: H(q(z)) - mean H(q(z | x))",
-        ),
-    ),
-    columns=(
-        Column(
-            "classes",
-            lambda results: results.get("classes", {}).get("used"),
-            0,
-            "of a categorical latent, likeliest for some example",
         ),
     ),
     keys=(
