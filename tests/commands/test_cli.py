@@ -69,6 +69,7 @@ def test_evaluate_finds_the_numbers_of_the_run_again(finished, jvae, tmp_path):
     assert (workdir / "plots" / "latent_map.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_evaluate_takes_its_old_option(finished, jvae, one_device, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(finished.workdir, workdir)

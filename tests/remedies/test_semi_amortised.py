@@ -121,6 +121,7 @@ def test_importance_weights_and_evaluation_take_the_refined_posterior():
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), terms, its)
 
 
+@pytest.mark.slow
 def test_a_language_vae_is_differentiated_through_its_steps():
     """Second derivatives of the real layers; neither padding nor other sentences matter."""
     model = semi_amortised(make_model(), steps=2, learning_rate=0.2, momentum=0.5, clip_norm=0.4)

@@ -75,6 +75,7 @@ def test_other_sentences_in_the_same_file(finished, copied):
     assert f"{copied} holds another run: the corpus text" in message
 
 
+@pytest.mark.slow
 def test_the_same_sentences_elsewhere_are_the_same_run(finished, copied, tmp_path):
     moved = tmp_path / "moved.txt"
     moved.write_bytes(finished.train.read_bytes())
@@ -214,6 +215,7 @@ def test_a_signal_after_the_last_step_stops_before_evaluation(train, tmp_path, m
     assert load_run(tmp_path / "run", TEXT).epoch == 1  # nothing is lost
 
 
+@pytest.mark.slow
 def test_of_equally_good_epochs_the_first_is_the_best_everywhere(train, tmp_path):
     task = dataclasses.replace(TEXT, score=lambda config, metrics: -1.0)
     config = tiny_config(train, training__aggressive=False, training__epochs=2)
@@ -341,6 +343,7 @@ def test_a_full_disk_while_pictures_are_drawn(capsys, tmp_path):
     assert message.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_numbers_are_saved_before_pictures_are_drawn(finished, copied):
     def show(*arguments):
         raise OSError(28, "No space left on device")

@@ -94,6 +94,7 @@ def fitted(setting, **fields):
     return fit_evaluation(TEXT, config, functions, run.params, data, parallel)
 
 
+@pytest.mark.slow
 def test_a_budget_takes_fewer_samples_at_once_with_the_same_numbers(setting):
     run, functions, data, parallel = setting
     free = fitted(setting, evaluation__iw_samples=200)

@@ -117,6 +117,7 @@ def test_the_vocabulary_is_that_of_the_start_whatever_the_text(finished, tmp_pat
     assert make_tokenizer(config, None).to_json() == theirs.to_json()
 
 
+@pytest.mark.slow
 def test_a_run_starts_there_and_goes_on_without_it(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.workdir, copy)

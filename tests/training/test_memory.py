@@ -33,6 +33,7 @@ def test_the_memory_counts_what_a_program_holds():
 ARGUMENTS = {"what": "a step even in {} microbatches", "cure": "nothing"}
 
 
+@pytest.mark.slow
 def test_a_budget_is_kept_by_the_fewest_microbatches_that_can():
     arguments = joint().arguments
     choices = [1, 2, BATCH]

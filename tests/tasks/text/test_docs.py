@@ -171,6 +171,7 @@ def test_a_command_of_sets_is_accepted(command):
     check(TEXT_GROUPS, config)
 
 
+@pytest.mark.slow
 def test_the_examples_of_sets_run_and_do_not_see_what_is_absent():
     names: dict = {}
     code = "\n".join(re.findall(r"```python\n(.*?)```", SETS, flags=re.S))

@@ -48,6 +48,7 @@ def function_of(config) -> str:
     return str(stopped.value)
 
 
+@pytest.mark.slow
 def test_methods_that_differ_in_schedules_share_one_compiled_function(train):
     base = tiny_config(train, training__aggressive=False)
     functions = {
