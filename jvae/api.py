@@ -18,7 +18,7 @@ def load_run(workdir: str | Path) -> Any:
       workdir: the run directory.
 
     Returns:
-      What its task offers in Python; `jvae.tasks.text.run.TextRun` for text.
+      The interface that its task offers in Python; `jvae.tasks.text.run.TextRun` for text.
 
     Raises:
       UserError: something is missing or damaged; says which file.
@@ -41,7 +41,7 @@ def train(
 ) -> Any:
     """Trains a run (or goes on with it), evaluates it, and reads it.
 
-    The same call again continues where it was stopped; of a finished run it evaluates anew.
+    The same call again continues where it was stopped; a finished run is evaluated anew.
 
         jvae.train({"data.train": "my.txt", "training.epochs": 3}, "runs/mine")
 

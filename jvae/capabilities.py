@@ -3,12 +3,12 @@
 A family adds its own where it needs one; these are the ones that several files share.
 """
 
-# Of the model as a whole.
+# The model as a whole.
 LATENT = "a latent"
 NO_LATENT = "a model without a latent"
 POSTERIOR = "a posterior with a density and a KL"
 
-# Of encoders and decoders.
+# Encoders and decoders.
 TOKEN_STATES = "an encoder with a state for each token"
 EMBEDDINGS = "an encoder that reads embeddings"
 SET_READER = "a decoder that attends to a set of vectors"
@@ -16,7 +16,7 @@ SKIP = "a decoder whose output layer can see z"
 DENOISING_ATTENTION = "denoising attention"
 PLAIN_POSTERIORS = "posteriors as the encoder makes them"
 
-# Of posteriors, and of the priors that fit them.
+# Posteriors, and the priors that fit them.
 ONE_VECTOR = "one latent vector for each example"
 DIAGONAL = "diagonal Gaussian posteriors"
 ANY_DENSITY = "a posterior whose density is known at every z"
@@ -30,7 +30,7 @@ TOKEN_PRIOR = "a prior of a set of Gaussian vectors"
 MIXTURES = "vectors with Dirichlet weights"
 MIXTURE_PRIOR = "a prior of vectors with Dirichlet weights"
 
-# Of the KL and its weight.
+# The KL and its weight.
 TRAINED_KL = "a KL that training can change"
 KL_IN_NATS = "a KL that training weighs in nats"
 KL_BY_NAME = "KL terms with weights of their own"
@@ -40,7 +40,7 @@ CONSTANT_WEIGHT = "a constant KL weight"
 LAST_WEIGHT_ONE = "a KL weight that ends at 1"
 WHOLE_KL = "a KL of which InfoVAE takes nothing away"
 
-# Of objectives.
+# Objectives.
 ELBO_LOSS = "the negative ELBO as its loss"
 ELBO_BOUND = "the ELBO as its bound"
 IMPORTANCE_WEIGHTS = "importance weights"
@@ -49,7 +49,7 @@ PLAIN_GRADIENT = "the plain gradient"
 FREE_RATE = "a KL that is not held at a rate"
 NO_HEAD = "no head beside the decoder"
 
-# Of training.
+# Training.
 WHOLE_BATCH = "batches that are not cut into parts"
 ONE_FUNCTION = "one compiled function for all devices"
 JOINT_UPDATES = "updates of all parameters at once"

@@ -38,7 +38,7 @@ POOLINGS: dict[str, Callable[[Array, Array], Array]] = {
 class TransformerEncoder(nn.Module):
     """A posterior of what `layers` blocks make of the words and `</s>`.
 
-    Of one vector, a linear map of the pooled hidden states gives the parameters of the family; a
+    For one vector, a linear map of the pooled hidden states gives the parameters of the family; a
     `TokenFamily` reads all hidden states itself.
 
     Attributes:

@@ -42,7 +42,7 @@ def clusters(latents: np.ndarray, number: int, *, seed: int) -> tuple[list[np.nd
 def cluster_agreement(labels: Sequence[str], members: np.ndarray) -> dict[str, float]:
     """Computes normalised mutual information, adjusted Rand index, homogeneity: 1 is perfect.
 
-    Of random clusters the adjusted Rand index is 0 on average, the other two are above it, the
+    For random clusters the adjusted Rand index is 0 on average, the other two are above it, the
     more so the more clusters there are.
 
     Args:

@@ -35,7 +35,7 @@ class Offers(NamedTuple):
         return all(name in self.more or offered.get(name, False) for name in needs)
 
 
-# Of `Offers`, as the reference of metrics names them.
+# The fields of `Offers` in the words of the metrics' reference.
 WORDS = {
     "latent": "a latent",
     "density": "a posterior with a density",

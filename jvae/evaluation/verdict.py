@@ -16,9 +16,9 @@ NOTHING = 0.1
 # Nats of KL, and of loss with a wrong z, from which on a latent counts as used: one nat tells some
 # three (e) kinds of example apart. The used models of the tables have 3 nats and more.
 SOMETHING = 1.0
-# How much of the KL, as far as N sentences can show it, must be mutual information. Free bits alone
-# reach 0.3 to 0.5, or leave 3 of 32 units active: they pay to move the aggregate posterior. Models
-# trained well reach 0.7 to 0.9.
+# The share of the KL that must be mutual information, as far as N sentences show it. Free bits
+# alone reach 0.3 to 0.5, or leave 3 of 32 units active: they pay to move the aggregate
+# posterior. Models trained well reach 0.7 to 0.9.
 INFORMATIVE = 0.5
 # The share of units that must be active: with fewer, nearly all of z is noise from the prior.
 ACTIVE = 0.125

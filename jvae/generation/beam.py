@@ -76,7 +76,7 @@ def beam_search(
     def extend(beam: _Beam) -> _Beam:
         carry, logits = advance(beam.carry, beam.token)
         logits = logits[:, 0].astype(jnp.float32)
-        # Of one hypothesis no more continuations can be kept than of all together.
+        # One hypothesis cannot keep more continuations than all of them together.
         best, words = allowed_top_k(logits, beam_size, allow_unk=allow_unk)
         gain = best - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
         total = beam.log_prob[:, None] + gain

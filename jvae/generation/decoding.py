@@ -65,8 +65,8 @@ def num_rows(z: Any) -> int:
 def top_k(values: Array, k: int) -> tuple[Array, Array]:
     """Computes `jax.lax.top_k` of `[.., V]`: the k largest and their numbers, `[.., k]` each.
 
-    Of equal values the lower numbers. Where V is a multiple of some 64 to 256, the maxima of blocks
-    come first: that reduction is vectorised on a CPU, a search for numbers is not.
+    Equal values give the lower numbers. Where V is a multiple of some 64 to 256, the maxima of
+    blocks come first: that reduction is vectorised on a CPU, a search for numbers is not.
     """
     size = values.shape[-1]
     width = next((width for width in range(64, 257) if size % width == 0), size)
@@ -99,7 +99,7 @@ def allowed_top_k(logits: Array, k: int, *, allow_unk: bool) -> tuple[Array, Arr
 def likeliest(logits: Array, *, allow_unk: bool) -> Array:
     """Returns the `argmax` over the tokens that sentences contain, `[B, V]` -> `[B]` int32.
 
-    Of equal logits the lower number; for the arguments see `allowed_top_k`.
+    Equal logits give the lower number; for the arguments see `allowed_top_k`.
     """
     values, tokens = allowed_top_k(logits, 1, allow_unk=allow_unk)
     first = jnp.argmax(values, axis=-1, keepdims=True)

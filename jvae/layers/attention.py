@@ -119,7 +119,7 @@ class CrossAttention(nn.Module):
 
     def precompute(self, z: VectorSet) -> Memory:
         """Keys and values, once per sentence."""
-        # What an absent row holds must not matter, and 0 times NaN would.
+        # The content of an absent row must not matter, and 0 times NaN would.
         vectors = jnp.where(z.present[..., None], z.vectors, 0)
         key, value = jnp.split(by_row(self.memory, vectors), 2, axis=-1)
         mask = z.present[:, None, None, :]

@@ -23,7 +23,7 @@ from jvae.types import Array, DType
 # is the form of the first paper's code, "half" that of the later ones.
 VARIANTS = {"half": 0.5, "v1": 1.0, "exact": 0.5}
 
-# Of log(sigma^2 / s): e^-40 is below the last digit even of float64, e^40 far from an overflow.
+# The limit of log(sigma^2 / s): e^-40 is below the last digit of float64, e^40 overflows nowhere.
 _MOST_LOG_RATIO = 40.0
 
 
@@ -80,7 +80,7 @@ def precompute(
       dtype: of the factors of the impulses' projections, see `jvae.layers.product`.
     """
     present = memory.present
-    # What absent rows hold reaches neither values nor gradients.
+    # The content of absent rows reaches neither values nor gradients.
     log_weights = jnp.where(present, _wide(memory.log_weights), 0)
     vectors = jnp.where(present[..., None], _wide(memory.vectors), 0)
     noise_var = math.sqrt(key_kernel.shape[-1])

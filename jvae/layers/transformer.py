@@ -22,7 +22,7 @@ NORMS = ("pre", "post")
 POSITIONS = ("sinusoidal", "learned")
 ATTENTIONS = ("dot_product", "denoising")
 
-# Of dropout: the key at this step, and the sentences' numbers `[B]`; None outside training.
+# Dropout's noise: the key at this step, and the sentences' numbers `[B]`; None outside training.
 Noise = tuple[Key, Array] | None
 
 

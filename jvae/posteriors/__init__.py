@@ -42,7 +42,7 @@ from jvae.posteriors.tokens import vts as vts
 from jvae.posteriors.vmf import AT_LEAST_A_CIRCLE, VMFOptions, build_vmf
 from jvae.posteriors.vmf import vmf as vmf
 
-# What a vector for each token needs of the rest of the model.
+# Needs of a vector for each token.
 _OF_TOKENS = {
     TOKEN_STATES: "each token has its vector",
     SET_READER: "z is a set of vectors",

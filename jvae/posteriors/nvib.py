@@ -21,7 +21,7 @@ from jvae.posteriors.tokens import (
 )
 from jvae.types import Array, Key
 
-# Of |log alpha|: sums of exp(69) are finite in float32 and bfloat16, and so are gradients.
+# The limit of |log alpha|: sums of exp(69), and gradients, are finite in float32 and bfloat16.
 LIMIT = math.log(1e30)
 
 ALPHAS = ("relu", "exp")  # how pseudo-counts are made, see `nvib`
@@ -96,8 +96,8 @@ class NVIB:
     def log_prob(self, z: VectorSet) -> Array:
         """Returns `log Dir(pi; alpha / kappa) + sum_i log N(Z_i)`, `[..., B]`, nats.
 
-        Of pi as a point of the simplex, all coordinates but one. Minus infinity where z has other
-        rows.
+        The density is that of pi as a point of the simplex, all coordinates but one. Minus infinity
+        where z has other rows.
         """
         log_alpha = jnp.tile(self.log_alpha, self.kappa) - math.log(self.kappa)
         of_weights = dirichlet_log_prob(z.log_weights, log_alpha)

@@ -78,8 +78,8 @@ class DirichletProcess:
 def dirichlet_kl(q: NVIB, log_b: Array) -> Array:
     """`KL_D = 1/n KL(Dir(a/k0, ..) || Dir(b/k0, ..))`, `a = sum alpha`, `k0 = kappa n`: `[B]`.
 
-    Of the total alone: how it is spread costs nothing. n counts dropped vectors, too, and b `[B]`
-    is of the `n - 1` tokens.
+    It depends on the total alone: its spread costs nothing. n counts dropped vectors, too, and b
+    `[B]` is of the `n - 1` tokens.
 
     References:
       Henderson and Fehr (2023), as their code has it.

@@ -30,7 +30,7 @@ def _groups(terms: ELBOTerms, weight: Array) -> tuple[Array, Array]:
 
 def _groups_of_batch(terms: ELBOTerms, weight: Array) -> tuple[Array, Array]:
     kl = _per_dimension(terms)
-    # A batch of filling rows alone has no mean, and no loss either.
+    # A batch of padding rows alone has no mean, and no loss either.
     return kl, weight @ kl / jnp.maximum(jnp.sum(weight), 1)
 
 

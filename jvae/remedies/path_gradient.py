@@ -42,7 +42,7 @@ class PathPosterior(NamedTuple):
 def stick_the_landing(encoder: Encoder) -> Encoder:
     """`d ELBO / d encoder = E[d (log p(x, z) - log q(z | x)) / dz  dz / d encoder]`, in training.
 
-    What is left out, the mean of `d log q(z | x) / d encoder` at fixed z, is zero, but its sample
+    The part left out, the mean of `d log q(z | x) / d encoder` at fixed z, is zero, but its sample
     is not: without it the noise of the gradient vanishes as q nears the true posterior, while the
     closed form of the KL keeps that of the reconstruction. Outside training nothing changes.
 

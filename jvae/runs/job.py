@@ -139,7 +139,7 @@ def make_validation(
     settings = make_evaluation_settings(config)
 
     def validate(state: TrainState) -> dict[str, Any]:
-        # The same noise at every epoch: epochs differ by their parameters only.
+        # All epochs share their noise: they differ by their parameters only.
         evidence = Evidence(functions, state.params, split, key, settings, task.nouns, lean=True)
         return validation_metrics(task.metrics, evidence)
 

@@ -100,7 +100,7 @@ def run(
         none needs it once its own training has begun.
 
     Returns:
-      What `results.json` holds.
+      The content of `results.json`.
 
     Raises:
       UserError: the configuration, the data or the run directory is at fault.
@@ -112,7 +112,7 @@ def run(
     options = config.training
     join_processes(options.coordinator, options.num_processes, options.process_id)
     first = jax.process_index() == 0
-    # Of several processes the first speaks, and writes all but its checkpoints' part.
+    # The first of several processes speaks, and writes all but the checkpoints' parts.
     console = console if first else Console(quiet=True)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     parallel = make_parallel(task, config)

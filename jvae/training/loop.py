@@ -109,7 +109,7 @@ def train(
       Interrupted: on SIGINT or SIGTERM, after a checkpoint.
       UserError: a term became non-finite, or a checkpoint could not be written.
     """
-    # Of the epoch that the latest checkpoint is in the middle of.
+    # The epoch in whose middle the latest checkpoint lies.
     spent = (checkpoint.load_meta(checkpoints) or {}).get(SPENT, 0.0)
     with _signals() as received:
         while not finished(state, job.settings):
@@ -133,7 +133,7 @@ def train(
                     params=None, opt_state=None, inner_opt_state=None, own_opt_states={}
                 )
                 best = checkpoint.restore(checkpoints, like, best=True)
-                # What an objective learns and counts belongs to one encoder: it goes back with it.
+                # All that an objective learns and counts belongs to one encoder: it returns too.
                 state = state._replace(
                     params=best.params, own_opt_states=best.own_opt_states, carried=best.carried
                 )

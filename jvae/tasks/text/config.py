@@ -261,7 +261,7 @@ def _has_transformer(config: "ConfigDict") -> bool:
     return "transformer" in (config.model.encoder, config.model.decoder)
 
 
-# Of terms that look at all z of a batch.
+# Needs of terms that look at all z of a batch.
 _AGGREGATE = {ELBO_BOUND: "its terms are the ELBO's", LATENT: "it is of z"}
 _WHOLE = {WHOLE_BATCH: "it is of a whole batch", ONE_FUNCTION: "it is of a whole batch"}
 _DRAWN = {FIXED_PRIOR: "it compares with draws of a prior that stands still"}

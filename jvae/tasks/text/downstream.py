@@ -89,7 +89,7 @@ def probe(
     longest = run.config.data.max_length or None
 
     def labelled(part: Rows, latents: np.ndarray) -> Labelled:
-        # What the encoder read, and no more.
+        # The words that the encoder read, and no more.
         tokens = [run.resources.encode(sentence)[:longest] for sentence in part.sentences]
         return Labelled(latents, tokens, part.labels or [])
 

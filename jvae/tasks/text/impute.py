@@ -133,7 +133,7 @@ def _impute(run: TrainedRun, pieces: list[str], width: int, search: Search, key:
         proposed = np.asarray(filled.tokens).reshape(size, -1)[np.isfinite(filled.log_prob).ravel()]
         new = [row for row in np.unique(proposed, axis=0) if tuple(row) not in log_prob]
         if new:
-            # The same noise for every filling, so that they differ by their words only.
+            # Fillings share their noise, so that they differ by their words only.
             rows = _batch(new, size).replace(index=jnp.zeros(size, jnp.int32))
             values = np.asarray(weigh(run.params, rows, key=key)).tolist()
             log_prob |= dict(zip(map(tuple, new), values, strict=False))

@@ -7,7 +7,7 @@ from jvae.configs import flat
 from jvae.runs.task import Method, Methods
 from jvae.tasks.text.config import MODEL, OBJECTIVE
 
-# Of `model`, what a base decides; the rest of it is a matter of methods.
+# Fields of `model` that a base decides; methods decide the others.
 _SIZES = frozenset(
     {
         "model.encoder",

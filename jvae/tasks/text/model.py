@@ -142,7 +142,7 @@ def check_data(config: Any, data: Data) -> None:
 def start(config: Any, model: VAE, params: Params, data: Data) -> Params:
     """Fits a prior of sets to the training sentences, as if no vector were deleted.
 
-    Of many numbers of vectors it would learn slowly.
+    It would learn the probabilities of many numbers slowly.
     """
     family = make_shared(config, 1).family
     if model.prior.fit is None or not isinstance(family, TokenFamily) or not counts_vectors(config):
@@ -155,8 +155,8 @@ def start(config: Any, model: VAE, params: Params, data: Data) -> Params:
 def decoder_states(config: Any, width: int) -> int:
     """Returns the floats that a Transformer holds at once of a sentence and a sample of z; else 0.
 
-    Of one block: four arrays of its width, and both sides of its wide layer or the attention's
-    weights; keys, values and vectors of a set.
+    One block has four arrays of its width, and both sides of its wide layer or the attention's
+    weights; a set has keys, values and vectors.
 
     Args:
       config: all of it.
@@ -204,7 +204,7 @@ def phases(config: Any) -> Sequence[Phase]:
     return (Phase("pretraining", first, ("encoder",), about, done),)
 
 
-# What gives parameters their meaning without showing in their shapes.
+# Fields that give parameters their meaning without showing in their shapes.
 SAME = (
     "model.encoder",
     "model.decoder",

@@ -7,7 +7,7 @@ fields alone.
 
 from jvae.runs.task import Method, Methods
 
-# What methods without weights and variances in their sets have in NVIB's place.
+# Fields of methods whose sets have no weights and variances, in NVIB's place.
 _SET = {"model.prior": "normal_set", "model.transformer.attention": "dot_product"}
 _VECTOR = {
     "model.posterior": "diagonal",
@@ -40,7 +40,7 @@ METHODS: dict[str, Method] = {
         )
         for delta in (0.1, 0.25, 1.0)
     },
-    # Of NVIB's trials the one that dropped vectors: experiments/results/nvib.md, second table.
+    # The trial of NVIB that dropped vectors: experiments/results/nvib.md, second table.
     "nvib_prune": Method(
         "nvib_0.1 from alphas of 1, its KL from epoch 4 on, the weights' ten times, 20 epochs",
         {

@@ -28,7 +28,7 @@ from jvae.tasks.text.use import BATCH_SIZE
 from jvae.types import Key
 
 FOLDER = "quality"
-# What the language models take over from the run. The seed is not among it: all runs of a recipe
+# Fields that the language models take over from the run. The seed is none: all runs of a recipe
 # are measured by the same model of the training text.
 _TAKEN = {
     "model": (
