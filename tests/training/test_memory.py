@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from jvae.errors import UserError
-from jvae.training.memory import fit, compiled_memory
+from jvae.training.memory import compiled_memory, fit
 from tests.training.setting import BATCH, copied, make_problem
 
 
