@@ -27,7 +27,7 @@ class Family:
 
 @dataclasses.dataclass(frozen=True)
 class TokenFamily:
-    """A family of posteriors over sets of vectors, `jvae.sets.VectorSet`, made of all tokens.
+    """A family of posteriors over sets of vectors, `jvae.VectorSet`, made of all tokens.
 
     Attributes:
       posterior: `(hidden [B, T, H], mask [B, T], *, train) -> distribution`, mask True of real
