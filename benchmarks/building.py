@@ -89,7 +89,7 @@ class Training:
         self.parallel = MODES["jit"](jax.local_devices()[:1])
         self.state: TrainState = self.parallel.place_state(state)
         step = make_step(objective, optimisers, settings, self.parallel.sharding)
-        schedules = make_schedules(config, 1) | make_rates(config)
+        schedules = make_schedules(config, 1) | make_rates(config, 1)
         self._scheduled = {name: np.float32(value(0)) for name, value in schedules.items()}
         self._key = self.parallel.replicate(key)
         self._compiled = self.parallel.compile(step)

@@ -197,5 +197,6 @@ class LSTM(nn.Module):
         start = self.zero_carry(batch_size)
         by_time = jnp.swapaxes(projected, 0, 1)
         hidden = lstm_scan(self.recurrent_kernel, start, by_time, self.dtype)
-        # Sentence by sentence: each device then looks into its own rows only.
-        return jax.vmap(lambda steps, length: steps[length - 1], in_axes=(1, 0))(hidden, lengths)
+        # A vmapped look-up has a gradient that XLA does not compile for two or more GPUs.
+        last = (lengths - 1)[None, :, None]
+        return jnp.take_along_axis(hidden, last, axis=0)[0]

@@ -70,8 +70,9 @@ def make_job(
         max_batches=options.max_batches or None,
     )
     first_plan = plan(epoch=0)
-    schedules = dict(task.schedules(config, len(first_plan.bucket)))
-    tabulate = tabulated(schedules | make_rates(config))
+    steps = len(first_plan.bucket)
+    schedules = dict(task.schedules(config, steps))
+    tabulate = tabulated(schedules | make_rates(config, steps))
 
     def describe(state: TrainState) -> dict[str, Any]:
         step = int(state.step)

@@ -15,6 +15,7 @@ from jvae.capabilities import (
 )
 from jvae.components import Choice, Component, Group, Rule, Switch
 from jvae.configs import option
+from jvae.errors import UserError
 from jvae.objectives import Objective
 from jvae.remedies.aggressive import InnerLoop
 from jvae.training.control import ControlSettings
@@ -35,6 +36,11 @@ class TrainingOptions:
     optimiser: str = option("sgd", "optimiser of all parameters", choices=OPTIMISERS)
     learning_rate: float = option(1.0, "learning rate of the optimiser", above=0)
     warmup_steps: int = option(0, "updates in which the learning rate rises from 0", at_least=0)
+    cosine_epochs: float = option(
+        0.0,
+        "epochs in which the learning rates fall to 0 along half a cosine; 0: they stay",
+        at_least=0,
+    )
     clip_norm: float = option(5.0, "norm above which a gradient is scaled down", above=0)
     precision: str = option(
         "float32", "number type of the factors of training's products", choices=PRECISIONS
@@ -126,15 +132,28 @@ def make_optimisers(config: Any, objective: Objective) -> Optimisers:
     return Optimisers(joint, inner, objective.optimisers)
 
 
-def make_rates(config: Any) -> dict[str, Schedule]:
-    """Makes the schedules that each step of training asks for, by name."""
+def make_rates(config: Any, steps_per_epoch: int) -> dict[str, Schedule]:
+    """Makes the schedules that each step of training asks for, by name.
+
+    Raises:
+      UserError: the warm-up does not end before the cosine does.
+    """
     options = config.training
-    rate = optax.constant_schedule(options.learning_rate)
-    if options.warmup_steps:
-        rate = optax.linear_schedule(0.0, options.learning_rate, options.warmup_steps)
+    total = round(options.cosine_epochs * steps_per_epoch)
+    if total and options.warmup_steps >= total:
+        raise UserError(
+            f"training.warmup_steps = {options.warmup_steps} takes all the {total} updates of "
+            f"training.cosine_epochs = {options.cosine_epochs}; give it fewer"
+        )
+
+    def rate(peak: float, warmup: int = 0) -> Schedule:
+        if total:
+            return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, total)
+        return optax.linear_schedule(0.0, peak, warmup) if warmup else optax.constant_schedule(peak)
+
     return {
-        "learning_rate": rate,
-        "inner_learning_rate": optax.constant_schedule(options.inner_learning_rate),
+        "learning_rate": rate(options.learning_rate, options.warmup_steps),
+        "inner_learning_rate": rate(options.inner_learning_rate),
         "clip_norm": optax.constant_schedule(options.clip_norm),
     }
 

@@ -25,11 +25,27 @@ def test_limits_and_inner_loop_come_from_the_configuration():
 def test_the_learning_rate_warms_up():
     config = default_config()
     config.training.update({"learning_rate": 0.5, "warmup_steps": 4})
-    schedules = make_rates(config)
+    schedules = make_rates(config, 10)
     rates = [float(schedules["learning_rate"](step)) for step in range(6)]
     np.testing.assert_allclose(rates, [0, 0.125, 0.25, 0.375, 0.5, 0.5], rtol=1e-6)
     assert float(schedules["inner_learning_rate"](0)) == 1.0
     assert float(schedules["clip_norm"](0)) == 5.0
+
+
+def test_the_learning_rates_fall_along_a_cosine():
+    config = default_config()
+    config.training.update({"learning_rate": 0.5, "warmup_steps": 5, "cosine_epochs": 2.5})
+    config.training.inner_learning_rate = 0.2
+    schedules = make_rates(config, 10)
+    steps = np.arange(5, 30)
+    angle = np.pi * np.minimum(steps - 5, 20) / 20
+    rates = [float(schedules["learning_rate"](step)) for step in steps]
+    np.testing.assert_allclose(rates, 0.25 * (1 + np.cos(angle)), atol=1e-7)
+    inner = [float(schedules["inner_learning_rate"](step)) for step in (0, 12.5, 25)]
+    np.testing.assert_allclose(inner, [0.2, 0.1, 0], atol=1e-7)
+    config.training.warmup_steps = 25
+    with pytest.raises(UserError, match="warmup_steps = 25 .* the 25 updates of .*cosine_epochs"):
+        make_rates(config, 10)
 
 
 @pytest.mark.parametrize("mode", ["ae", "lm"])
