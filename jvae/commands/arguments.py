@@ -64,8 +64,10 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="one sentence per line; - for standard input")
 
 
-def add_decoding(parser: argparse.ArgumentParser, strategy: str, max_length: int = 50) -> None:
-    """Adds the options of decoding."""
+def add_decoding(
+    parser: argparse.ArgumentParser, strategy: str, max_length: int = 50, unk: bool = False
+) -> None:
+    """Adds the options of decoding; `unk` is the default of --unk."""
     parser.add_argument("--strategy", choices=("greedy", "sample", "beam"), default=strategy)
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-k", type=natural, default=0)
@@ -74,7 +76,12 @@ def add_decoding(parser: argparse.ArgumentParser, strategy: str, max_length: int
     parser.add_argument(
         "--max-length", type=positive, default=max_length, help="tokens, </s> included"
     )
-    parser.add_argument("--no-unk", action="store_true", help="never produce <unk>")
+    parser.add_argument(
+        "--unk",
+        action=argparse.BooleanOptionalAction,
+        default=unk,
+        help="whether <unk> may be produced",
+    )
 
 
 def decoding(arguments: argparse.Namespace) -> "Decoding":
@@ -92,7 +99,7 @@ def decoding(arguments: argparse.Namespace) -> "Decoding":
         top_k=arguments.top_k,
         top_p=arguments.top_p,
         beam_size=arguments.beam_size,
-        allow_unk=not arguments.no_unk,
+        allow_unk=arguments.unk,
     )
     return check_decoding(how, "--")
 

@@ -110,7 +110,7 @@ def measure(
             found = sentences.measure(
                 run,
                 corpus,
-                Decoding(strategy="sample", max_length=0),
+                Decoding(strategy="sample", max_length=0, allow_unk=True),
                 number=number,
                 reconstruction="greedy",
                 pairs=pairs,

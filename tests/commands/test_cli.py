@@ -127,8 +127,8 @@ def test_sampling_is_the_default_and_more_sentences_begin_alike(finished, jvae):
 def test_limits_of_decoding(finished, jvae):
     # At this temperature all words are equally likely.
     hot = ("sample", finished.workdir, "-n", 64, "--temperature", 1000)
-    assert any("<unk>" in line for line in jvae(*hot))
-    assert not any("<unk>" in line for line in jvae(*hot, "--no-unk"))
+    assert any("<unk>" in line for line in jvae(*hot, "--unk"))
+    assert not any("<unk>" in line for line in jvae(*hot))
     assert max(len(line.split()) for line in jvae(*hot, "--max-length", 3)) == 3
     coldest = jvae("sample", finished.workdir, "-n", 16, "--top-k", 1)
     assert coldest == jvae("sample", finished.workdir, "-n", 16, "--strategy", "greedy")

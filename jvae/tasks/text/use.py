@@ -61,7 +61,7 @@ class Decoding(NamedTuple):
     top_k: int = 0
     top_p: float = 1.0
     beam_size: int = 5
-    allow_unk: bool = True
+    allow_unk: bool = False
 
 
 class Encoding(NamedTuple):
