@@ -37,7 +37,11 @@ SLOW = pytest.mark.slow  # a process each
             ["--config=BROKEN"], ["config.json is damaged: Expecting", "line 1"], marks=SLOW
         ),
         pytest.param(["train.txt"], ["'train.txt'", "--"], marks=SLOW),
-        (["--train=/nowhere/my.txt", "--workdir=DIR"], ["/nowhere/my.txt: no such file"]),
+        pytest.param(
+            ["--train=/nowhere/my.txt", "--workdir=DIR"],
+            ["/nowhere/my.txt: no such file"],
+            marks=SLOW,
+        ),
         pytest.param([], ["--train=FILE"], marks=SLOW),
     ],
 )

@@ -121,6 +121,7 @@ def test_an_estimated_kl_is_marked():
     assert cells[1]["rec"] == "29.00"
 
 
+@pytest.mark.slow
 def test_the_report_says_what_its_errors_and_pictures_are_of(tmp_path, monkeypatch):
     levels, draw = [], plots.rate_distortion
 

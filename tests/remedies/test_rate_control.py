@@ -199,6 +199,7 @@ def test_the_step_weighs_the_kl_by_the_state_updates_it_and_a_resumed_state_goes
     assert_close(problem.run(resumed, [2, 3]), states[4], rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatches", [2, 4])
 def test_microbatches_leave_the_weight_as_it_is(microbatches):
     options = {"inner": None, "kl_weight": constant(), "remedy": held, "dropout_in": 0.0}

@@ -119,6 +119,7 @@ def test_a_budget_takes_fewer_samples_at_once_with_the_same_numbers(setting):
     np.testing.assert_allclose(results[0]["prior_rec"], rec.mean(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_budget_takes_fewer_examples_at_once_with_the_same_numbers(setting):
     run, functions, data, parallel = setting
     one = {"evaluation__iw_samples": 1, "evaluation__iw_batch_size": 1}

@@ -75,6 +75,7 @@ def test_only_the_last_two_and_the_best_checkpoint_are_kept(finished):
     assert set(steps) == {history[-1]["step"], history[-2]["step"], best}
 
 
+@pytest.mark.slow
 def test_more_epochs_continue_a_finished_run(finished, tmp_path):
     train_tiny(tiny_config(finished.train, training__epochs=1), tmp_path / "run")
     go_on(finished, tmp_path / "run")

@@ -132,7 +132,7 @@ def test_the_learning_rate_decay_scales_all_other_groups():
     assert_close(changes[1], optax.tree.scale(0.5, changes[0]), rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("clip", ["encoder", "joint"])
+@pytest.mark.parametrize("clip", [pytest.param("encoder", marks=pytest.mark.slow), "joint"])
 def test_an_aggressive_step_moves_the_group_once_and_clips_without_it(clip):
     inner = INNER._replace(clip=clip)
     plain, learnt = (
@@ -205,7 +205,7 @@ SPLIT = {
     "pmap of 4": ("pmap", 4, {}),
     "2 microbatches, pmap of 2": ("pmap", 2, {"microbatches": 2}),
 }
-SLOW = ("2 microbatches on 2 devices", "2 microbatches, pmap of 2")
+SLOW = ("2 microbatches on 2 devices", "pmap of 4", "2 microbatches, pmap of 2")
 CASES = [
     pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW))
     for name, case in SPLIT.items()

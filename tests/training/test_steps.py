@@ -92,7 +92,7 @@ def clipped(clip: str) -> Problem:
     return make_problem(inner=settings, learning_rate=2.0, clip_norm=0.5, vocab_size=WORDS)
 
 
-@pytest.mark.parametrize("clip", ["encoder", "joint"])
+@pytest.mark.parametrize("clip", [pytest.param("encoder", marks=pytest.mark.slow), "joint"])
 def test_the_compiled_inner_loop_is_the_python_loop(clip):
     settings = INNER._replace(clip=clip)
     problem = clipped(clip)

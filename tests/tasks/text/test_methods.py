@@ -77,6 +77,7 @@ def test_the_loss_of_a_step_holds_the_bag_of_words_and_its_reconstruction_does_n
     np.testing.assert_allclose(totals.loss, 1.5 * uniform, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_every_method_has_losses_with_transformers():
     """By shapes alone."""
     base = default_config()
