@@ -57,6 +57,7 @@ from jvae.posteriors import vmf as vmf
 from jvae.posteriors import vt as vt
 from jvae.posteriors import vts as vts
 from jvae.priors import dirichlet_process as dirichlet_process
+from jvae.priors import fitted_normal as fitted_normal
 from jvae.priors import mixture as mixture
 from jvae.priors import normal_set as normal_set
 from jvae.priors import standard_normal as standard_normal
@@ -95,6 +96,7 @@ __all__ = [
     "elbo",
     "encoder_from_module",
     "enumeration",
+    "fitted_normal",
     "full",
     "iaf",
     "importance_weights",

@@ -6,7 +6,7 @@
 Each method and seed is a run of its own below the run directory. The same command resumes it or,
 once it is finished, reads it; methods with the same pretraining share it. A language model (the
 same decoder without a latent) and an autoencoder of each decoder are trained too: the likelihood to
-beat, and the reconstruction to approach. The default is the quick chitchat recipe;
+beat, and the reconstruction to approach. The default is chitchat in small batches;
 `--config.training.max_batches=0 --config.data.max_length=0` takes the whole corpus. Own sentences
 have up to 50 tokens and 10,000 words. A base (`--config=FILE`) gives data, sizes and training
 budget, and none of its remedies; a field beside it (`--config.model.word_dropout=0.3`) holds for
@@ -21,8 +21,25 @@ from jvae.tasks import get_task
 
 
 def get_config() -> ConfigDict:
-    """Returns the quick chitchat recipe, of which each method changes its fields."""
-    return chitchat.get_config()
+    """Returns the corpus, sizes and budget of updates, of which each method changes its fields.
+
+    Many runs follow, some with an inner loop: batches are small, and the inner loop makes at most 5
+    updates with a window of 2, where He et al. (2019) allow 100 with a window of 15.
+    """
+    config = chitchat.get_config()
+    config.model.update({"posterior_map": "none", "dropout_in": 0.4, "dropout_out": 0.2})
+    config.objective.kl_epochs = 10.0
+    config.training.update(
+        {
+            "batch_size": 32,
+            "cosine_epochs": 0.0,
+            "inner_optimiser": "adam",
+            "inner_learning_rate": 3e-3,
+            "inner_window": 2,
+            "inner_max_updates": 5,
+        }
+    )
+    return config
 
 
 if __name__ == "__main__":

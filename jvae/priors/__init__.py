@@ -17,6 +17,7 @@ from jvae.priors.categorical import CATEGORICAL_PRIOR
 from jvae.priors.categorical import categorical_prior as categorical_prior
 from jvae.priors.dirichlet_process import build_dirichlet_process
 from jvae.priors.dirichlet_process import dirichlet_process as dirichlet_process
+from jvae.priors.fitted_normal import fitted_normal as fitted_normal
 from jvae.priors.mixture import MixtureOptions, build_mixture
 from jvae.priors.mixture import mixture as mixture
 from jvae.priors.normal_set import build_normal_set
@@ -35,6 +36,12 @@ PRIORS: Registry = {
         about="N(0, I)",
     ),
     "categorical": CATEGORICAL_PRIOR,
+    "fitted_normal": Component(
+        build=lambda options, shared: fitted_normal(latent_size=shared.latent_size),
+        gives=frozenset({FIXED_PRIOR}),
+        needs={DIAGONAL: "it is the Gaussian of their moments"},
+        about="N(0, I) in training, then the Gaussian of all posteriors",
+    ),
     "mixture": Component(
         MixtureOptions, build_mixture, needs=_TAUGHT, about="a learnt mixture of Gaussians"
     ),

@@ -141,6 +141,7 @@ class SoftFreeBitsOptions:
     """Options of soft free bits."""
 
     rate: float = option(5.0, "the KL, nats per example", above=0)
+    factor: float = option(1.1, "by which an update changes the weight; nearer 1: smoother", above=1)
 
 
 def build_minimum_rate(options: MinimumRateOptions, shared: Any) -> RateControl:
@@ -152,4 +153,4 @@ def build_minimum_rate(options: MinimumRateOptions, shared: Any) -> RateControl:
 def build_soft_free_bits(options: SoftFreeBitsOptions, shared: Any) -> RateControl:
     """Builds the rate control of a configuration."""
     del shared
-    return soft_free_bits(options.rate)
+    return soft_free_bits(options.rate, factor=options.factor)

@@ -13,5 +13,5 @@ def get_config() -> ConfigDict:
     """A point posterior; only reconstructions are defined."""
     config = chitchat.get_config()
     config.model.mode = "ae"
-    config.training.aggressive = False
+    config.model.posterior_map = "none"
     return config

@@ -1,4 +1,4 @@
-"""Chitchat, the same quick run without aggressive training: what collapse looks like.
+"""Chitchat, the quick run without its remedy: what collapse looks like.
 
     python -m jvae.experiments.chitchat --config=experiments/configs/chitchat/basic.py \
         --workdir=runs/chitchat-basic
@@ -10,7 +10,7 @@ from jvae.experiments import chitchat
 
 
 def get_config() -> ConfigDict:
-    """The quick run with its encoder trained like any other part."""
+    """Returns the quick run without batch normalisation of the posterior means."""
     config = chitchat.get_config()
-    config.training.aggressive = False
+    config.model.posterior_map = "none"
     return config
