@@ -39,7 +39,10 @@ PRIORS: Registry = {
     "fitted_normal": Component(
         build=lambda options, shared: fitted_normal(latent_size=shared.latent_size),
         gives=frozenset({FIXED_PRIOR}),
-        needs={DIAGONAL: "it is the Gaussian of their moments"},
+        needs={
+            POSTERIOR: "elsewhere there is nothing to fit",
+            DIAGONAL: "it is the Gaussian of their moments",
+        },
         about="N(0, I) in training, then the Gaussian of all posteriors",
     ),
     "mixture": Component(
