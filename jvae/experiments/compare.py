@@ -27,11 +27,13 @@ def get_config() -> ConfigDict:
     updates with a window of 2, where He et al. (2019) allow 100 with a window of 15.
     """
     config = chitchat.get_config()
-    config.model.update({"posterior_map": "none", "dropout_in": 0.4, "dropout_out": 0.2})
-    config.objective.kl_epochs = 10.0
+    config.model.update({"prior": "standard_normal", "dropout_in": 0.4, "dropout_out": 0.2})
+    config.objective.update({"rate_control": "", "kl_schedule": "linear"})
+    config.objective.update({"kl_start": 0.05, "kl_epochs": 10.0})
     config.training.update(
         {
             "batch_size": 32,
+            "learning_rate": 4e-3,
             "cosine_epochs": 0.0,
             "inner_optimiser": "adam",
             "inner_learning_rate": 3e-3,

@@ -141,7 +141,9 @@ class SoftFreeBitsOptions:
     """Options of soft free bits."""
 
     rate: float = option(5.0, "the KL, nats per example", above=0)
-    factor: float = option(1.1, "by which an update changes the weight; nearer 1: smoother", above=1)
+    factor: float = option(
+        1.1, "by which an update changes the weight; nearer 1: smoother", above=1
+    )
 
 
 def build_minimum_rate(options: MinimumRateOptions, shared: Any) -> RateControl:

@@ -13,5 +13,6 @@ def get_config() -> ConfigDict:
     """A point posterior; only reconstructions are defined."""
     config = chitchat.get_config()
     config.model.mode = "ae"
-    config.model.posterior_map = "none"
+    config.model.prior = "standard_normal"
+    config.objective.rate_control = ""
     return config

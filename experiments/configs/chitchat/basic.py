@@ -10,7 +10,8 @@ from jvae.experiments import chitchat
 
 
 def get_config() -> ConfigDict:
-    """Returns the quick run without batch normalisation of the posterior means."""
+    """Returns the quick run with a KL weight that rises to 1, and nothing that holds the KL."""
     config = chitchat.get_config()
-    config.model.posterior_map = "none"
+    config.objective.update({"rate_control": "", "kl_schedule": "linear"})
+    config.objective.update({"kl_start": 0.05, "kl_epochs": 4.0})
     return config

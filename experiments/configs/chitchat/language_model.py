@@ -13,5 +13,6 @@ def get_config() -> ConfigDict:
     """No encoder, no KL; IW-NLL(1) is exact."""
     config = chitchat.get_config()
     config.model.mode = "lm"
-    config.model.posterior_map = "none"
+    config.model.prior = "standard_normal"
+    config.objective.rate_control = ""
     return config
