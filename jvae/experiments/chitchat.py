@@ -2,8 +2,8 @@
 
     python -m jvae.experiments.chitchat
 
-Trains a small LSTM VAE in five minutes on two CPU cores. Soft free bits (Chen et al., 2017) hold the
-KL at 4 nats or more, and the prior is fitted to the posteriors at the end. To keep it short,
+Trains a small LSTM VAE in five minutes on two CPU cores. Soft free bits (Chen et al., 2017) hold
+the KL at 4 nats or more, and the prior is fitted to the posteriors at the end. To keep it short,
 sentences of more than 12 tokens are left out, and an "epoch" is 200 random batches of 128
 sentences: the model sees each sentence two or three times, and needs hardly any dropout. The
 options were chosen on the validation split, see `experiments/results/chitchat.md`.
