@@ -74,10 +74,11 @@ def example_sentences(run: TrainedRun, originals: Sequence[str]) -> dict[str, An
     """Samples the prior, reconstructs `originals`, and interpolates between two of them."""
     key = jax.random.key(run.config.training.seed)
     number = run.config.evaluation.num_examples
-    how = Decoding(max_length=longest_decoded(run.config))
+    # Greedy words are duller: they follow the commonest beginning.
+    how = Decoding(strategy="beam", max_length=longest_decoded(run.config))
     sampled = how._replace(strategy="sample", temperature=TEMPERATURE)
     examples: dict[str, Any] = {
-        "prior_greedy": sample_prior(run, number, how, key=key),
+        "prior_likeliest": sample_prior(run, number, how, key=key),
         "prior_sampled": sample_prior(run, number, sampled, key=key),
     }
     if run.config.model.mode == "lm":
@@ -127,7 +128,7 @@ def print_examples(console: Console, examples: Mapping[str, Any]) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     for title, name in (
-        ("sentences from the prior, likeliest words", "prior_greedy"),
+        ("sentences from the prior, by beam search", "prior_likeliest"),
         (f"sentences from the prior, sampled words, temperature {TEMPERATURE}", "prior_sampled"),
     ):
         line(f"\n{title}")
@@ -136,7 +137,7 @@ def print_examples(console: Console, examples: Mapping[str, Any]) -> None:
     if "reconstructions" in examples:
         pairs = examples["reconstructions"]
         near = examples.get("neighbours", [None] * len(pairs))
-        line("\nreconstructions (->) from the posterior mean, and the nearest other sentence (~)")
+        line("\nreconstructions (->) from the posterior mean by beam search, and the nearest other sentence (~)")
         for pair, neighbour in zip(pairs, near, strict=True):
             line(f"  {pair['sentence']}\n    -> {pair['reconstruction']}")
             if neighbour is not None:

@@ -53,7 +53,7 @@ def test_clusters_are_the_largest_and_have_known_sentences_only():
 
 def test_everything_is_printed(capsys):
     examples = {
-        "prior_greedy": ["one"],
+        "prior_likeliest": ["one"],
         "prior_sampled": ["two"],
         "reconstructions": [{"sentence": "three", "reconstruction": "four"}],
         "neighbours": ["five"],
