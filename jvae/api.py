@@ -64,7 +64,10 @@ def train(
 
     from jvae.runs.run import run
     from jvae.tasks import get_task
+    from jvae.terminal import accept_any_text
 
+    if not quiet:
+        accept_any_text()
     run(get_task(task), configured(config, experiment), Path(workdir), Console(quiet=quiet))
     return load_run(workdir)
 

@@ -18,11 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from jvae.api import configured, load_run
 from jvae.errors import UserError
+from jvae.files import write_atomically
 from jvae.runs.directory import RESULTS, fingerprint, make_workdir
 from jvae.runs.run import run
 from jvae.tasks import get_task
 from jvae.tasks.text.run import TextRun
-from jvae.training.logs import write_atomically
 
 
 class TextVAE(TransformerMixin, BaseEstimator):

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jvae.files import replacing
+
 # Okabe & Ito 2008: distinct to colour-blind readers too. Black is left for reference lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 REST = "#999999"  # more groups than colours share this one
@@ -293,7 +295,8 @@ def _figure(width: float, height: float) -> Any:
 
 def _save(figure: Any, path: PathLike) -> None:
     # Without the version of the software the same arrays give the same file.
-    figure.savefig(path, dpi=150, format="png", metadata={"Software": None})
+    with replacing(path) as file:
+        figure.savefig(file, dpi=150, format="png", metadata={"Software": None})
 
 
 def _label(ax: Any, x: str, y: str) -> None:

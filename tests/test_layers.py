@@ -10,9 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jvae"
 # The lowest first. Modules of one row do not import each other.
 LAYERS = (
-    ("types", "errors", "capabilities", "plots"),
-    ("random", "configs", "batch"),
-    ("components", "data", "distributions"),
+    ("types", "errors", "capabilities", "terminal"),
+    ("files", "random", "configs", "batch"),
+    ("components", "data", "distributions", "plots"),
     ("layers",),
     ("model",),
     ("estimators", "posteriors"),

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from importlib import metadata
 from typing import NoReturn
 
 from jvae.commands import (
@@ -22,6 +23,7 @@ from jvae.commands import (
 )
 from jvae.commands.command import Command
 from jvae.errors import UserError
+from jvae.terminal import terminal
 
 COMMANDS: dict[str, Command] = {
     "evaluate": evaluate.COMMAND,
@@ -54,6 +56,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     more = "jvae compare --help: several training methods on one corpus"
     parser = _Parser(prog="jvae", description=__doc__, epilog=more)
+    version = f"%(prog)s {metadata.version('jvae')}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     for name, command in COMMANDS.items():
         command.add(commands.add_parser(name, help=command.about, description=command.about))
@@ -62,7 +66,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and runs one command."""
-    words = sys.argv[1:] if argv is None else argv
+    with terminal():
+        _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(words: list[str]) -> None:
+    """Runs the command that the words of a command line name."""
     if words[:1] == ["compare"]:  # it trains: its flags are those of an experiment
         from jvae.compare.__main__ import main as compare
 

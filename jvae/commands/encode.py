@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jvae.commands.arguments import add_file, add_run, load, note_lost, sentences
 from jvae.commands.command import Command
-from jvae.errors import UserError
+from jvae.files import replacing
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +20,14 @@ def act(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     run, lines = load(arguments), sentences(arguments.file)
-    posterior = run.posterior(lines, seed=arguments.seed)
-    arrays, about = posterior._asdict(), "mean and log_var {}"
-    if run.encodes_sets:
-        arrays, about = {"mean": posterior.mean}, "mean {} pooled over each sentence's vectors"
-    try:
-        with open(arguments.output, "wb") as file:
-            np.savez(file, sentences=np.asarray(lines), **arrays)
-    except OSError as error:
-        raise UserError(f"cannot write {arguments.output}: {error.strerror}") from error
+    # An array of strings would give each of them the room of the longest.
+    text = np.frombuffer("\n".join(lines).encode(), np.uint8)
+    with replacing(arguments.output) as file:  # a folder that cannot be written answers at once
+        posterior = run.posterior(lines, seed=arguments.seed)
+        arrays, about = posterior._asdict(), "mean and log_var {}"
+        if run.encodes_sets:
+            arrays, about = {"mean": posterior.mean}, "mean {} pooled over each sentence's vectors"
+        np.savez(file, sentences=text, **arrays)
     note_lost(run, lines)
     print(f"{arguments.output}: {about.format(list(posterior.mean.shape))}, sentences")
 

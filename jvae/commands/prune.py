@@ -29,8 +29,8 @@ def act(arguments: argparse.Namespace) -> None:
     run = of_split(load(arguments).trained, arguments.split)
     data = run.task.load(run.config, resources=run.resources, folder=run.workdir)
     points = curve(run, data, arguments.thresholds, Decoding(), key=key(arguments))
-    print_all(lines(points))
     save_results(run.workdir, {"split": arguments.split, "points": points}, PRUNING)
+    print_all(lines(points))
 
 
 COMMAND = Command("an NVIB run's vectors kept and reconstruction, by threshold", add, act)

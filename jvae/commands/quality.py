@@ -41,8 +41,8 @@ def act(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         say=partial(console.print, highlight=False, markup=False, soft_wrap=True),
     )
-    print_table(console, f"{data.name}, epoch {run.epoch}", results)
     save_results(run.workdir, results, QUALITY)
+    print_table(console, f"{data.name}, epoch {run.epoch}", results)
 
 
 COMMAND = Command("measure samples and reconstructions as text", add, act)

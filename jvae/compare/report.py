@@ -18,9 +18,9 @@ from jvae.compare.columns import ABSENT, captions, columns, defined, line, rows
 from jvae.compare.methods import method
 from jvae.compare.outcomes import Outcome, by_method, mean, with_differences
 from jvae.evaluation.metric import Column, Nouns
+from jvae.files import write_atomically
 from jvae.runs.directory import save_results
 from jvae.runs.task import Methods, Task
-from jvae.training.logs import write_atomically
 
 TABLE, PAGE = "comparison.json", "report.html"
 OF_FIRST = "Curves, heat maps and examples are of each method's first seed that finished."
@@ -62,20 +62,20 @@ def form_of(task: Task, methods: Methods) -> Form:
 
 
 def write(form: Form, outcomes: Sequence[Outcome], workdir: Path, console: Console) -> None:
-    """Prints the table and the conclusions, and writes them with pictures and examples."""
+    """Writes the table and the conclusions with pictures and examples, and prints them."""
     outcomes = with_differences(outcomes, form.methods.bounds)
     form = form._replace(columns=defined(form.columns, outcomes))
     conclusions = form.conclude(outcomes)
-    text = io.StringIO()  # whole lines, however narrow the terminal
-    Console(file=text, width=300).print(_table(form, outcomes))
     failures = [line(outcome, form.columns) for outcome in outcomes if "error" in outcome]
-    for words in (text.getvalue(), *captions(outcomes, form.columns), *failures, *conclusions):
-        console.print(words, markup=False, highlight=False, soft_wrap=True)
     folder = workdir / "plots"
     folder.mkdir(exist_ok=True)
     pictures = {title: folder / name for title, name in form.draw(outcomes, folder).items()}
     write_atomically(workdir / PAGE, _page(form, outcomes, conclusions, failures, pictures))
     save_results(workdir, {"runs": list(outcomes), "conclusions": conclusions}, TABLE)
+    text = io.StringIO()  # whole lines, however narrow the terminal
+    Console(file=text, width=300).print(_table(form, outcomes))
+    for words in (text.getvalue(), *captions(outcomes, form.columns), *failures, *conclusions):
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
     console.print(f"everything is in {workdir}: open {PAGE}", highlight=False, soft_wrap=True)
 
 

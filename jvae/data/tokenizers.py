@@ -15,6 +15,7 @@ import tokenizers as hf
 
 from jvae.batch import BOS, EOS, PAD, SPECIALS, UNK
 from jvae.errors import UserError
+from jvae.files import write_atomically
 
 BPE_SIZE = 8192  # entries of a BPE vocabulary, if the caller does not say
 
@@ -82,7 +83,7 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Writes `to_json` to a file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        write_atomically(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

@@ -16,10 +16,11 @@ from ml_collections import ConfigDict
 from jvae.components import check, default_config, free_fields
 from jvae.configs import difference, merged
 from jvae.errors import UserError
+from jvae.files import write_atomically
 from jvae.model import VAE
 from jvae.objectives import init
+from jvae.runs.process import require_devices
 from jvae.training import checkpoint
-from jvae.training.logs import write_atomically
 from jvae.training.settings import make_optimisers
 from jvae.training.state import TrainState, create_state
 from jvae.types import Array, Params
@@ -257,6 +258,7 @@ def load_run(workdir: Path, task: "Task") -> TrainedRun:
     """
     if not workdir.is_dir():
         raise UserError(f"{workdir} is not a run directory: train first, with --workdir={workdir}")
+    require_devices()
     config = load_config(workdir, task)
     resources = task.resources.read(workdir)
     model = task.build(config, resources, None)

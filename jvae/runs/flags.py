@@ -17,6 +17,7 @@ from rich.console import Console
 from jvae.components import default_config
 from jvae.configs import flat
 from jvae.errors import UserError
+from jvae.terminal import discard_output, terminal
 
 if TYPE_CHECKING:
     from jvae.runs.task import Task
@@ -49,10 +50,11 @@ def main(
       act: (configuration, run directory, console) -> None; by default it trains and evaluates.
       prefix: of the default run directory's name.
     """
-    app.run(
-        lambda argv: _run(task, files, limits, act, prefix),
-        flags_parser=_parser(experiment_file, task, files),
-    )
+    with terminal():
+        app.run(
+            lambda argv: _run(task, files, limits, act, prefix),
+            flags_parser=_parser(experiment_file, task, files),
+        )
 
 
 def _parser(experiment_file: str, task: "Task", files: bool) -> Callable[[list[str]], list[str]]:
@@ -178,18 +180,25 @@ def _run(
 
 def guarded(action: Callable[[], object]) -> None:
     """Runs `action`; the user's mistakes end in one line and exit code 2, signals in theirs."""
+    import jax
+
     from jvae.training.loop import Interrupted
 
     logging.set_verbosity(logging.ERROR)  # libraries narrate below
+    # Configurations name the precision; JAX_ENABLE_X64 would widen half of what must be equal.
+    jax.config.update("jax_enable_x64", False)
 
     try:
-        action()
+        with terminal():
+            action()
     except UserError as error:
         fail(str(error))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         where = f" {error.filename}" if error.filename else ""
+        if not where:
+            discard_output()  # it may be what is full
         fail(f"cannot write{where}: {error.strerror}; free some space, then run the command again")
     except Interrupted as stop:
         print(f"stopped by {stop}: saved; the same command continues", file=sys.stderr)

@@ -5,12 +5,15 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.monitoring
+
+from jvae.errors import UserError
 
 # mallopt's names for its parameters (malloc.h); the two limits' largest value.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX, _NEVER = -1, -4, -8, 2**31 - 1
@@ -79,14 +82,55 @@ def prepare_process() -> None:
     keep_freed_memory()
 
 
+def require_devices() -> None:
+    """Starts JAX's platforms, after `join_processes` where there are several processes.
+
+    Raises:
+      UserError: JAX_PLATFORMS names one that is not there.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that a known plug-in is installed
+        asked = jax.config.jax_platforms
+        if not asked:
+            raise
+        raise UserError(
+            f"JAX_PLATFORMS={asked} asks for devices that this machine, or the installed JAX, does "
+            "not have: set JAX_PLATFORMS=cpu, or unset it for the best that is there"
+        ) from error
+
+
 def _use_compilation_cache() -> None:
     """Keeps compiled functions between runs; JAX_ENABLE_COMPILATION_CACHE=false switches it off."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        root = os.environ.get("JVAE_CACHE_DIR") or Path.home() / ".cache" / "jvae"
-        jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
+    folder = _cache_folder()
+    # JAX would warn of a folder that it cannot use at each function.
+    usable = folder is not None and ("://" in folder or _can_write(Path(folder)))
+    jax.config.update("jax_compilation_cache_dir", folder if usable else None)
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         # Many functions are small: by default, below a second each, they would be compiled anew.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+
+
+def _cache_folder() -> str | None:
+    """Returns the folder (or the address) of compiled functions, None for a user without a home."""
+    named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if named:
+        return named
+    try:
+        root = os.environ.get("JVAE_CACHE_DIR") or Path.home() / ".cache" / "jvae"
+    except RuntimeError:
+        return None
+    return str(Path(root) / "xla")
+
+
+def _can_write(folder: Path) -> bool:
+    """Makes a folder, and tells whether files can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def keep_freed_memory() -> None:

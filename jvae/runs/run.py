@@ -19,6 +19,7 @@ from jvae.evaluation.evidence import Evidence
 from jvae.evaluation.functions import Functions, make_functions
 from jvae.evaluation.prior_fit import fit_prior
 from jvae.evaluation.settings import make_evaluation_settings
+from jvae.files import write_atomically
 from jvae.plots import training_curves
 from jvae.runs.directory import (
     RESULTS,
@@ -43,12 +44,12 @@ from jvae.runs.phases import (
     start_from,
     with_groups,
 )
-from jvae.runs.process import Compilations, environment, prepare_process
+from jvae.runs.process import Compilations, environment, prepare_process, require_devices
 from jvae.runs.report import print_table
 from jvae.runs.task import Data, Phase, Task
 from jvae.training import checkpoint
 from jvae.training.control import finished
-from jvae.training.logs import MetricsLog, Progress, read_metrics, write_atomically
+from jvae.training.logs import MetricsLog, Progress, read_metrics
 from jvae.training.loop import train
 from jvae.training.parallel import MODES, Parallel, choose_devices, join_processes
 from jvae.training.profile import Profiler
@@ -111,12 +112,17 @@ def run(
     prepare_process()
     options = config.training
     join_processes(options.coordinator, options.num_processes, options.process_id)
+    require_devices()
     first = jax.process_index() == 0
     # The first of several processes speaks, and writes all but the checkpoints' parts.
     console = console if first else Console(quiet=True)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     parallel = make_parallel(task, config)
-    with Compilations() as compilations, tempfile.TemporaryDirectory(prefix="jvae-") as scratch:
+    with (
+        jax.enable_x64(False),  # of a session with JAX_ENABLE_X64, which would widen a part of it
+        Compilations() as compilations,
+        tempfile.TemporaryDirectory(prefix="jvae-") as scratch,
+    ):
         files = workdir if first else Path(scratch)
         data = load_data(task, config, workdir, files, source, resources)
         for note in data.notes:
@@ -346,7 +352,7 @@ def evaluate_run(
     history: list[dict[str, Any]],
     split: str,
 ) -> dict[str, Any]:
-    """Evaluates the best epoch on a split, prints and saves numbers, examples and pictures.
+    """Evaluates the best epoch on a split, saves numbers, examples and pictures, and prints them.
 
     Args:
       trained: the run.
@@ -384,14 +390,17 @@ def evaluate_run(
         return results
     other = "" if split == options.split else f"-{split}"
     title = f"{data.name} {split}, {results['examples']:,} {task.nouns.row}s, epoch {trained.epoch}"
-    print_table(console, title, task.metrics, results, task.nouns)
+    # Printing comes last: it may fail, or its reader leave.
     save_results(trained.workdir, results, f"results{other}.json")  # lest a picture fail
     folder = trained.workdir / f"plots{other}"
     folder.mkdir(exist_ok=True)
     if history:
         training_curves(history, folder / "training.png")
-    results["shown"] = task.show(trained, data, split, results, evidence.terms, console, folder)
+    with console.capture() as shown:
+        results["shown"] = task.show(trained, data, split, results, evidence.terms, console, folder)
     save_results(trained.workdir, results, f"results{other}.json")
+    print_table(console, title, task.metrics, results, task.nouns)
+    console.print(shown.get(), end="", markup=False, highlight=False, soft_wrap=True)
     return results
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: atomic, the last two and the best, behind five functions (orbax, v0 interface)."""
 
 import errno
+import json
 import math
 import os
 import shutil
@@ -17,6 +18,8 @@ from jvae.errors import UserError
 from jvae.training.state import TrainState
 
 FOLDER = "checkpoints"
+# What orbax adds, measured and doubled: descriptions of an array, and the ends of its files.
+BYTES_OF_AN_ARRAY, BYTES_OF_FILES = 3_000, 2**17
 
 
 def open_checkpoints(workdir: Path, *, read_only: bool = False) -> ocp.CheckpointManager:
@@ -84,7 +87,7 @@ def save(
     items = ocp.args.Composite(state=ocp.args.StandardSave(filled), meta=ocp.args.JsonSave(meta))
     metrics = {"score": -math.inf if best is None else best}
     try:
-        _reserve(Path(manager.directory), sum(leaf.nbytes for leaf in jax.tree.leaves(filled)))
+        _reserve(Path(manager.directory), _size_on_disk(filled, meta))
         manager.save(step, args=items, metrics=metrics, force=True)
     except Exception as error:  # tensorstore reports a full disk as ValueError
         kept = manager.latest_step()
@@ -93,6 +96,17 @@ def save(
             f"cannot save checkpoint {step} in {manager.directory}: {first_line(error)}; {left}: "
             "free some space or mend the folder, then run the same command to continue"
         ) from error
+
+
+def _size_on_disk(arrays: Any, meta: dict[str, Any]) -> int:
+    """Returns at least the bytes of a checkpoint: orbax writes of each array also what it is."""
+    leaves = jax.tree.leaves(arrays)
+    return (
+        sum(leaf.nbytes for leaf in leaves)
+        + len(json.dumps(meta))
+        + BYTES_OF_AN_ARRAY * len(leaves)
+        + BYTES_OF_FILES
+    )
 
 
 def _reserve(folder: Path, num_bytes: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jvae.errors import UserError
+from jvae.files import write_atomically
 
 METRICS = "metrics.jsonl"
 
@@ -39,25 +40,6 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
                 f"{path} is damaged in line {number}: {error}; delete that line to continue"
             ) from error
     return records
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file such that a kill leaves either the old one or the new one.
-
-    Raises:
-      UserError: the folder is full or not writable.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; free some space or choose another --workdir"
-        ) from error
 
 
 class MetricsLog:

@@ -1,16 +1,22 @@
 """The console script on tiny finished runs, in process."""
 
+import errno
 import io
 import json
+import os
 import shutil
+import sys
+from importlib import metadata
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
 from jvae.commands.cli import main
 from jvae.errors import UserError
 from jvae.runs.directory import load_run
+from jvae.runs.report import print_table
 from jvae.training.checkpoint import FOLDER
 from jvae.training.logs import read_metrics
 from tests.tiny import SENTENCES, TEXT, WORDS, run_tiny, tiny_config
@@ -49,10 +55,18 @@ def without_clock(results: dict) -> dict:
     return {k: v for k, v in results.items() if not k.endswith("_seconds")}
 
 
-def test_evaluate_finds_the_numbers_of_the_run_again(finished, jvae, tmp_path):
+def test_evaluate_finds_the_numbers_of_the_run_again(finished, jvae, monkeypatch, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(finished.workdir, workdir)
     (workdir / "results.json").unlink()
+    shutil.rmtree(workdir / "plots")
+
+    def after_saving(*arguments):
+        assert "shown" in json.loads((workdir / "results.json").read_text())
+        assert (workdir / "plots" / "latent_map.png").exists()
+        print_table(*arguments)
+
+    monkeypatch.setattr("jvae.runs.run.print_table", after_saving)
     shown = "\n".join(jvae("evaluate", workdir))
     results = json.loads((workdir / "results.json").read_text())
     before = json.loads((finished.workdir / "results.json").read_text())
@@ -163,15 +177,80 @@ def encode(jvae, run, sentences, folder):
     (said,) = jvae("encode", run, source, "-o", target)
     assert said == f"{target}: mean and log_var [{len(sentences)}, 2], sentences"
     with np.load(target) as file:
-        return {name: file[name] for name in file.files}
+        found = {name: file[name] for name in file.files}
+    assert bytes(found["sentences"]).decode().split("\n") == sentences
+    return found
 
 
 def test_encode(finished, jvae, tmp_path):
     found = encode(jvae, finished.workdir, SENTENCES, tmp_path)
     assert found["mean"].shape == found["log_var"].shape == (4, 2)
     assert found["mean"].dtype == np.float32 and np.isfinite(found["log_var"]).all()
-    assert found["sentences"].tolist() == SENTENCES
+    assert found["sentences"].dtype == np.uint8
     assert len({tuple(row) for row in found["mean"]}) == 4, "different sentences differ"
+
+
+def test_one_long_line_makes_no_other_longer(finished, tmp_path):
+    source, target = tmp_path / "in.txt", tmp_path / "out.npz"
+    source.write_text("\n".join(["dog " * 20_000 + "é", *SENTENCES]), encoding="utf-8")
+    main(["encode", str(finished.workdir), str(source), "-o", str(target)])
+    assert target.stat().st_size < source.stat().st_size + 2_000
+
+
+def test_what_cannot_be_encoded_leaves_the_file_that_is_there(
+    finished, refused, lines, monkeypatch, tmp_path
+):
+    target = tmp_path / "z.npz"
+    target.write_text("from before")
+
+    def full(*arguments, **arrays):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    message = refused("encode", finished.workdir, lines, "-o", target)
+    assert message.startswith(f"cannot write {target}: No space left on device; free some space")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.txt", "z.npz"]
+    assert target.read_text() == "from before"
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert not caught.value.code
+    assert capsys.readouterr().out == f"jvae {metadata.version('jvae')}\n"
+
+
+def test_a_reader_that_leaves_ends_a_command_quietly(finished, capsys, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        with pytest.raises(SystemExit) as caught:
+            main(["sample", str(finished.workdir), "-n", "3"])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize backend")])
+def test_a_platform_that_is_not_there_is_no_damaged_checkpoint(
+    finished, refused, monkeypatch, error
+):
+    def absent():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", absent)
+    message = refused("sample", finished.workdir)
+    assert message.startswith("JAX_PLATFORMS=cpu asks for devices that this machine")
+
+
+def test_a_command_has_the_precision_of_its_run(finished, jvae):
+    asked = ("sample", finished.workdir, "-n", 3)
+    before = jvae(*asked)
+    jax.config.update("jax_enable_x64", True)  # as JAX_ENABLE_X64 does
+    try:
+        assert jvae(*asked) == before
+    finally:
+        jax.config.update("jax_enable_x64", False)
 
 
 def test_a_sentence_is_encoded_alike_in_any_company(finished, jvae, tmp_path):

@@ -95,3 +95,12 @@ def test_rounding_changes_training_a_little_and_evaluation_not_at_all(train, tmp
     main(["evaluate", str(workdir)])
     after = json.loads((workdir / "results.json").read_text())
     assert [after[name] for name in ("elbo", "iw_nll")] == [before["elbo"], before["iw_nll"]]
+
+
+@pytest.mark.slow
+def test_a_session_of_double_precision_trains_the_same_run(finished, tmp_path):
+    with jax.enable_x64(True):
+        results, _ = run_tiny(finished.config, tmp_path / "run")
+        assert jax.config.jax_enable_x64, "the session's own arrays are left alone"
+    for name in ("iw_nll", "elbo", "kl"):
+        np.testing.assert_allclose(results[name], finished.results[name], rtol=1e-6)

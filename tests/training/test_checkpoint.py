@@ -160,6 +160,16 @@ def test_another_model_does_not_fit(manager):
         restore(manager, make_state(0, size=6))
 
 
+def test_the_room_that_is_reserved_holds_the_checkpoint(manager, tmp_path, monkeypatch):
+    reserved = []
+    monkeypatch.setattr(
+        "jvae.training.checkpoint._reserve", lambda folder, size: reserved.append(size)
+    )
+    save(manager, make_state(10), META, -5.0)
+    written = [path.stat().st_size for path in (tmp_path / FOLDER / "10").rglob("*")]
+    assert sum(-(-size // 4096) * 4096 for size in written) <= reserved[0]
+
+
 FULL_DISK = """
 import os, resource, sys
 from pathlib import Path

@@ -15,13 +15,13 @@ from jvae.components import default_config
 from jvae.data.files import decode, parse, read_bytes
 from jvae.data.tokenizers import fixed_words
 from jvae.errors import UserError
+from jvae.files import write_atomically
 from jvae.runs.directory import fingerprint, initial_state, make_workdir, save_config
-from jvae.runs.process import environment
+from jvae.runs.process import environment, require_devices
 from jvae.runs.task import Task
 from jvae.tasks.text.data import read_corpus
 from jvae.tasks.text.torch_layout import Sizes, read_sizes, to_params
 from jvae.training import checkpoint
-from jvae.training.logs import write_atomically
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
@@ -111,6 +111,7 @@ def import_arrays(
     Raises:
       UserError: parameters, vocabulary and texts do not fit together, or the directory exists.
     """
+    require_devices()
     if workdir.exists():
         raise UserError(f"{workdir} is there already; name a new run directory")
     sizes = read_sizes(arrays)
