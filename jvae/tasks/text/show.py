@@ -137,7 +137,7 @@ def print_examples(console: Console, examples: Mapping[str, Any]) -> None:
     if "reconstructions" in examples:
         pairs = examples["reconstructions"]
         near = examples.get("neighbours", [None] * len(pairs))
-        line("\nreconstructions (->) from the posterior mean by beam search, and the nearest other sentence (~)")
+        line("\nreconstructions (->) by beam search, and the nearest other sentence (~)")
         for pair, neighbour in zip(pairs, near, strict=True):
             line(f"  {pair['sentence']}\n    -> {pair['reconstruction']}")
             if neighbour is not None:
