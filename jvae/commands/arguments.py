@@ -119,7 +119,7 @@ def load(arguments: argparse.Namespace) -> Any:
 
 
 def sentences(path: Path) -> list[str]:
-    """Reads a file of one sentence per line; `-` stands for standard input.
+    """Reads a file of one sentence per line, with its spaces; `-` stands for standard input.
 
     Raises:
       UserError: it cannot be read, or a line is blank.
@@ -128,7 +128,7 @@ def sentences(path: Path) -> list[str]:
 
     data, name = _content(path)
     text = decode(data, name)
-    lines = [line.strip(" \t\r") for line in text.removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     # Skipping a blank line would shift all that follows against the file.
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -141,7 +141,7 @@ def rows(path: Path, label: bool) -> "Rows":
     from jvae.data.files import parse
 
     data, name = _content(path, label)
-    return parse(data, name, label=label)
+    return parse(data, name, label=label, spaces=True)
 
 
 def _content(path: Path, label: bool = False) -> tuple[bytes, str]:

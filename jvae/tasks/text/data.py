@@ -10,6 +10,7 @@ import numpy as np
 
 from jvae.data import Corpus, Split, Tokenizer, build_tokenizer, encode_split, load_corpus
 from jvae.data.batching import choose_buckets
+from jvae.data.tokenizers import spaces_count
 from jvae.errors import UserError
 from jvae.runs.task import Data
 
@@ -130,6 +131,7 @@ def read_corpus(config: Any) -> Corpus:
             "label": data.label,
             "column": data.column or None,
             "label_column": data.label_column or None,
+            "spaces": spaces_count(data.tokenizer),
         },
     }
     if data.name == "text" and not data.train:
