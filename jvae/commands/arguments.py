@@ -64,7 +64,7 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="one sentence per line; - for standard input")
 
 
-def add_decoding(parser: argparse.ArgumentParser, strategy: str, max_length: int = 50) -> None:
+def add_decoding(parser: argparse.ArgumentParser, strategy: str) -> None:
     """Adds the options of decoding."""
     parser.add_argument("--strategy", choices=("greedy", "sample", "beam"), default=strategy)
     parser.add_argument("--temperature", type=float, default=1.0)
@@ -72,7 +72,9 @@ def add_decoding(parser: argparse.ArgumentParser, strategy: str, max_length: int
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--beam-size", type=positive, default=5)
     parser.add_argument(
-        "--max-length", type=positive, default=max_length, help="tokens, </s> included"
+        "--max-length",
+        type=positive,
+        help="tokens, </s> included (default: the longest training sentence)",
     )
     parser.add_argument("--no-unk", action="store_true", help="never produce <unk>")
 

@@ -143,7 +143,7 @@ def test_edited_file_is_not_served_from_the_cache(load, monkeypatch):
             "x.txt",
             b"a\n",
             {"column": "a"},
-            r"data.column=a is for .csv, .tsv, .jsonl, .ndjson, .json",
+            r"data.column=a is for .csv, .tsv, .jsonl, ",
         ),
         ("x.txt", b"a\n", {"label_column": "a"}, "needs data.column"),
         ("x.csv", b"a\nb\n", {"column": "a", "label": True}, "label_column instead"),

@@ -11,7 +11,6 @@ from rich.console import Console
 from jvae import plots
 from jvae.runs.directory import TrainedRun
 from jvae.runs.task import Data
-from jvae.tasks.text.limits import longest_decoded
 from jvae.tasks.text.use import Decoding, interpolate, reconstruct, sample_prior
 
 STEPS = 7  # sentences of the interpolation
@@ -42,7 +41,7 @@ def example_sentences(run: TrainedRun, originals: Sequence[str]) -> dict[str, An
     """Samples the prior, reconstructs `originals`, and interpolates between two of them."""
     key = jax.random.key(run.config.training.seed)
     number = run.config.evaluation.num_examples
-    how = Decoding(max_length=longest_decoded(run.config))
+    how = Decoding()
     examples: dict[str, Any] = {
         "prior_greedy": sample_prior(run, number, how, key=key),
         "prior_sampled": sample_prior(run, number, how._replace(strategy="sample"), key=key),
