@@ -34,8 +34,9 @@ class TextVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     Each training is an ordinary run directory, `workdir/<fingerprint>`, named after sentences and
     configuration: fitting the same again reads it, or goes on where it was stopped, and the folds
-    of a cross-validation have a run each, also in several processes (`n_jobs`). A clone or a pipeline that is fitted trains again;
-    `sklearn.frozen.FrozenEstimator(TextVAE.from_run(..))` keeps a run as it is.
+    of a cross-validation have a run each, also in several processes (`n_jobs`). A clone or a
+    pipeline that is fitted trains again; `sklearn.frozen.FrozenEstimator(TextVAE.from_run(..))`
+    keeps a run as it is.
 
     Attributes:
       workdir: folder of the runs.

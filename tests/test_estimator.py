@@ -137,9 +137,7 @@ def test_a_pickle_says_where_its_run_is(finished, tmp_path, monkeypatch):
 def test_a_grid_search_in_two_processes(finished, tmp_path):
     texts = finished.train.read_text().splitlines()
     labels = [len(text.split()) > 5 for text in texts]
-    model = make_pipeline(
-        TextVAE(tmp_path, sizes() | {"training.epochs": 1}), LogisticRegression()
-    )
+    model = make_pipeline(TextVAE(tmp_path, sizes() | {"training.epochs": 1}), LogisticRegression())
     # Both values of C want the same runs of TextVAE at the same time.
     search = GridSearchCV(
         clone(model), {"logisticregression__C": [0.1, 1.0]}, cv=2, n_jobs=2, error_score="raise"

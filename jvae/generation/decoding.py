@@ -18,7 +18,6 @@ from jvae.model import Decoder, Steps
 from jvae.random import example_keys
 from jvae.types import Array, Key, Params
 
-
 TEMPERATURES = 1e-6, 1e6  # within them quotients of logits are finite, and the limits are reached
 
 

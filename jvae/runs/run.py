@@ -296,9 +296,7 @@ def train_run(
         key = parallel.replicate(jax.random.key(0))
         params = fit_prior(functions, params, split, key=key)
         save_prior(files, params["prior"], epoch)
-    trained = TrainedRun(
-        files, task, config, data.resources, model, params, epoch, width_of(data)
-    )
+    trained = TrainedRun(files, task, config, data.resources, model, params, epoch, width_of(data))
     return Trained(trained, functions, fitted, log.history, predicted)
 
 

@@ -159,3 +159,30 @@ def test_a_duplicate_column_that_nobody_asks_for():
 
 def test_a_label_is_not_asked_of_a_blank_row():
     assert rows_of("text,y\n ,\na,b\n", "x.csv", **BOTH) == (["a"], ["b"], 1)
+
+
+def notes_of(lines, tmp_path, **options):
+    from jvae.tasks.text.data import load
+    from tests.tiny import tiny_config
+
+    path = tmp_path / "x.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return " ".join(load(tiny_config(path, data__max_length=0, **options)).notes)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["我今天要去上班", "你好吗", "天气很好", "谢谢你"],
+        ["CC(=O)Oc1ccccc1C(=O)O", "CCO", "c1ccccc1", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C"],
+        ["MKVLLAGGHHSTPPWYMKVLLAGGHHSTPPWY MKVLLAGGHHSTPPWYMKVLLAGGHHSTPPWY"] * 4,
+    ],
+)
+def test_text_without_spaces_is_noted(lines, tmp_path):
+    advice = "text without spaces needs --config.data.tokenizer=chars, or =bpe"
+    assert advice in notes_of(lines, tmp_path)
+    assert advice not in notes_of(lines, tmp_path, data__tokenizer="chars")
+
+
+def test_text_with_spaces_has_no_such_note(tmp_path):
+    assert "without spaces" not in notes_of(["a cat", "the dog sleeps"] * 4, tmp_path)

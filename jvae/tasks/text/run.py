@@ -35,10 +35,11 @@ class Posterior(NamedTuple):
 class TextRun:
     """A trained text model.
 
-    Sentences are a list, or another sequence, of texts; anything else is refused. A seed names all randomness of a call: the same call gives the same result. `**decoding` are the
-    fields of `jvae.tasks.text.use.Decoding` that differ from its defaults: `max_length`,
-    `temperature`, `top_k`, `top_p`, `beam_size`, `allow_unk`. All methods raise a `UserError` where
-    the model or an argument does not allow them.
+    Sentences are a list, or another sequence, of texts; anything else is refused. A seed names all
+    randomness of a call: the same call gives the same result. `**decoding` are the fields of
+    `jvae.tasks.text.use.Decoding` that differ from its defaults: `max_length`, `temperature`,
+    `top_k`, `top_p`, `beam_size`, `allow_unk`. All methods raise a `UserError` where the model or
+    an argument does not allow them.
 
     Attributes:
       trained: the run directory's contents: the model's pure functions, parameters, tokenizer.
