@@ -42,6 +42,7 @@ from jvae.model import encoder_from_module as encoder_from_module
 from jvae.objectives import ELBOTerms as ELBOTerms
 from jvae.objectives import Objective as Objective
 from jvae.objectives import Outcome as Outcome
+from jvae.objectives import batch_mean as batch_mean
 from jvae.objectives import bound_objective as bound_objective
 from jvae.objectives import elbo as elbo
 from jvae.objectives import importance_weights as importance_weights
@@ -87,6 +88,7 @@ __all__ = [
     "Tokens",
     "UserError",
     "VectorSet",
+    "batch_mean",
     "bound_objective",
     "cnn_decoder",
     "decoder_from_module",

@@ -11,6 +11,8 @@ import pytest
 import jvae
 from jvae.api import configured
 from jvae.errors import UserError
+from jvae.tasks.text.config import default_config
+from jvae.tasks.text.limits import longest_decoded
 from jvae.tasks.text.run import TextRun
 from jvae.tasks.text.use import encode
 from tests.tiny import SENTENCES, TEXT, WORDS, run_tiny, sizes, tiny_config
@@ -103,12 +105,53 @@ def test_nothing_is_compiled_twice(run):
         jax.monitoring.unregister_event_duration_listener(note)
 
 
+def test_the_limits_of_the_temperature_are_those_of_sampling(run):
+    assert run.sample(16, temperature=1e-6) == run.sample(16, strategy="greedy")
+    assert len(run.sample(64, temperature=1e6)) == 64
+
+
+def test_decoding_ends_with_the_longest_training_sentence(run, finished, monkeypatch):
+    lengths = [len(line.split()) + 1 for line in finished.train.read_text().splitlines()]
+    data = TEXT.load(run.config, resources=run.trained.resources)
+    assert run.trained.width == data.splits["train"].widths.max() <= max(lengths)
+    asked = []
+    monkeypatch.setattr("jvae.tasks.text.use._decoder", lambda decoder, how: asked.append(how))
+    for call in (run.sample, lambda: run.decode([[0, 0]]), lambda: run.reconstruct(["a cat"])):
+        with pytest.raises(TypeError):  # there is no decoder
+            call()
+    assert [how.max_length for how in asked] == [run.trained.width] * 3
+
+
+def test_decoding_of_runs_of_an_earlier_jvae():
+    config = default_config()
+    assert longest_decoded(config, 700) == 700 and longest_decoded(config, 0) == 50
+    config.data.max_length = 12
+    assert longest_decoded(config, 0) == 13
+    config.model.update({"decoder": "transformer"})
+    config.model.transformer.update({"positions": "learned", "max_positions": 9})
+    assert longest_decoded(config, 700) == 9
+
+
 @pytest.mark.parametrize(
     ("use", "says"),
     [
         (lambda run: run.encode([]), "no sentence was given"),
         (lambda run: run.encode(["a", " "]), "sentence 2 is empty"),
-        (lambda run: run.encode("a cat"), r"must be a list: give \['a cat'\]"),
+        (lambda run: run.encode("a cat"), r"must be a list, .*: give \['a cat'\]"),
+        (lambda run: run.encode(b"a cat"), "must be a list, not a single text"),
+        (lambda run: run.reconstruct(["a", None]), "sentence 2 is None .*, not a text"),
+        (lambda run: run.log_likelihood(["a", float("nan")]), "sentence 2 is nan .*, not a text"),
+        (lambda run: run.posterior([b"a"]), r"sentence 1 is b'a' \(of type bytes\)"),
+        (lambda run: run.encode(np.array([["a", "b"]])), r"shape \[1, 2\]: give one column"),
+        (lambda run: run.encode({"a": "b"}), "not of type dict"),
+        (lambda run: run.encode(3), "not of type int"),
+        (lambda run: run.encode(["\ud800"]), "sentence 1 holds half a character"),
+        (lambda run: run.interpolate("a", None), "sentence 2 is None"),
+        (lambda run: run.arithmetic("a", "dog", 3), "sentence 3 is 3"),
+        (lambda run: run.sample(temperature=float("inf")), "temperature=inf must be from 1e-06"),
+        (lambda run: run.sample(temperature=float("nan")), "temperature=nan must be above 0"),
+        (lambda run: run.sample(temperature=1e39), "temperature=1e.39 must be from 1e-06 to 1e.06"),
+        (lambda run: run.sample(temperature=1e-46), "temperature=1e-46 must be from 1e-06"),
         (lambda run: run.sample(0), "number = 0 must be at least 1"),
         (lambda run: run.sample(strategy="magic"), "strategy = 'magic' is unknown"),
         (lambda run: run.sample(temprature=2.0), "did you mean 'temperature'"),

@@ -80,6 +80,12 @@ def test_the_example_of_a_run_runs_as_printed(finished, monkeypatch, tmp_path, c
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
+def test_the_training_loop_of_the_page_extend_runs_as_printed():
+    code = next(block for block in python_blocks(EXTEND) if "optax" in block)
+    losses = executed(code, "extend.md")["losses"]
+    assert np.all(np.isfinite(losses)) and np.mean(losses[-10:]) < 0.7 * losses[0]
+
+
 def test_the_component_of_the_page_extend_is_built_and_trains(monkeypatch):
     import jvae
     from jvae.components import Choice, Group, build, check
@@ -87,7 +93,7 @@ def test_the_component_of_the_page_extend_is_built_and_trains(monkeypatch):
     from jvae.encoders import ENCODERS
     from jvae.errors import UserError
 
-    (code,) = python_blocks(EXTEND)
+    code = next(block for block in python_blocks(EXTEND) if "AVERAGE" in block)
     component = executed(code, "extend.md")["AVERAGE"]
     choice = Choice("encoder", {**ENCODERS, "average": component}, "average", "")
     group = Group("model", choices=(choice,), gives=frozenset(component.needs))

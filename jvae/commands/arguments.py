@@ -64,9 +64,7 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="one sentence per line; - for standard input")
 
 
-def add_decoding(
-    parser: argparse.ArgumentParser, strategy: str, max_length: int = 50, unk: bool = False
-) -> None:
+def add_decoding(parser: argparse.ArgumentParser, strategy: str, unk: bool = False) -> None:
     """Adds the options of decoding; `unk` is the default of --unk."""
     parser.add_argument("--strategy", choices=("greedy", "sample", "beam"), default=strategy)
     parser.add_argument("--temperature", type=float, default=1.0)
@@ -74,7 +72,9 @@ def add_decoding(
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--beam-size", type=positive, default=5)
     parser.add_argument(
-        "--max-length", type=positive, default=max_length, help="tokens, </s> included"
+        "--max-length",
+        type=positive,
+        help="tokens, </s> included (default: the longest training sentence)",
     )
     parser.add_argument(
         "--unk",
@@ -126,7 +126,7 @@ def load(arguments: argparse.Namespace) -> Any:
 
 
 def sentences(path: Path) -> list[str]:
-    """Reads a file of one sentence per line; `-` stands for standard input.
+    """Reads a file of one sentence per line, with its spaces; `-` stands for standard input.
 
     Raises:
       UserError: it cannot be read, or a line is blank.
@@ -135,7 +135,7 @@ def sentences(path: Path) -> list[str]:
 
     data, name = _content(path)
     text = decode(data, name)
-    lines = [line.strip(" \t\r") for line in text.removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     # Skipping a blank line would shift all that follows against the file.
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -148,7 +148,7 @@ def rows(path: Path, label: bool) -> "Rows":
     from jvae.data.files import parse
 
     data, name = _content(path, label)
-    return parse(data, name, label=label)
+    return parse(data, name, label=label, spaces=True)
 
 
 def _content(path: Path, label: bool = False) -> tuple[bytes, str]:

@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--pairs", type=natural, default=100, help="of sentences, to interpolate between"
     )
     parser.add_argument("--split", choices=("valid", "test"), default="test")
-    add_decoding(parser, "sample", max_length=0, unk=True)
+    add_decoding(parser, "sample", unk=True)
 
 
 def act(arguments: argparse.Namespace) -> None:

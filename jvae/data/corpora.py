@@ -102,8 +102,9 @@ def text(
     column: str | None = None,
     label_column: str | None = None,
     cache_dir: str | None = None,
+    spaces: bool = False,
 ) -> Corpus:
-    """Reads the user's files: plain text, `.csv`, `.tsv` or `.jsonl`, also as `.gz`.
+    """Reads the user's files: plain text, a table or FASTA, also as `.gz`, see `jvae.data.files`.
 
     Args:
       train: its path.
@@ -114,6 +115,7 @@ def text(
       column: the column of a table that holds the sentences.
       label_column: the one that holds the labels.
       cache_dir: where prepared corpora lie.
+      spaces: whether the spaces around a sentence belong to it.
 
     Raises:
       UserError: a file that cannot be read as sentences.
@@ -131,6 +133,7 @@ def text(
         label=bool(label),
         column=column or None,
         label_column=label_column or None,
+        spaces=bool(spaces),
     )
     return _corpus("text", cached(source.Text, config, cache_dir))
 

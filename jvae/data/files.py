@@ -1,29 +1,28 @@
-"""Sentences from the user's files: plain text, `.csv`, `.tsv` and `.jsonl`, each also as `.gz`.
+"""Sentences from the user's files: plain text, tables and FASTA, each also as `.gz`.
 
 Whatever is wrong with a file is one `UserError` that names the file and the place in it.
 """
 
-import csv
 import gzip
-import io
-import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from jvae.data.tables import TABLES, Row, table
 from jvae.errors import UserError
 
-TABLES = (".csv", ".tsv", ".jsonl")
-
-Pairs = Iterator[tuple[str, str | None]]  # sentence, label
+FASTA = (".fasta", ".fa", ".faa", ".fna", ".ffn")
+GZIP = b"\x1f\x8b"
+PACKED = {b"PK\x03\x04": "zip", b"BZh": "bz2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 class Rows(NamedTuple):
     """The sentences of a file, and their labels.
 
     Attributes:
-      sentences: one per row, without the spaces around it.
+      sentences: one per row, without the spaces around it unless these count.
       labels: as many, or None.
       blank: rows without a sentence, which were skipped.
     """
@@ -35,14 +34,14 @@ class Rows(NamedTuple):
 
 def ending(path: str | Path) -> str:
     """Returns the ending that says how a file is parsed: `.csv` of `a.csv.gz`."""
-    return Path(str(path).removesuffix(".gz")).suffix.lower()
+    return Path(str(path).lower().removesuffix(".gz")).suffix
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Reads the file's bytes, unpacked if its name ends in `.gz`.
+    """Reads the file's bytes, unpacked if it is a `.gz`, by its name or its first bytes.
 
     Raises:
-      UserError: it is missing, a directory, unreadable, empty or a broken `.gz`.
+      UserError: it is missing, a directory, unreadable, empty, a broken `.gz` or packed otherwise.
     """
     path = Path(path).expanduser()
     try:
@@ -53,7 +52,10 @@ def read_bytes(path: str | Path) -> bytes:
         raise UserError(f"{path}: is a directory; give a file of it") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); correct the path") from None
-    if path.suffix == ".gz":
+    for start, packer in PACKED.items():
+        if data.startswith(start):
+            raise UserError(f"{path}: a packed file ({packer}); unpack it, or pack it as .gz")
+    if path.suffix.lower() == ".gz" or data.startswith(GZIP):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
@@ -66,7 +68,9 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def decode(data: bytes, path: str | Path) -> str:
-    """Decodes UTF-8 text, without byte order mark.
+    """Decodes UTF-8 text, without byte order marks: files put together have one in mid-file.
+
+    Lines end at line feeds. In a text without any, carriage returns end them.
 
     Raises:
       UserError: it is not UTF-8, or holds a NUL and so is no text; with line and byte offset.
@@ -83,7 +87,9 @@ def decode(data: bytes, path: str | Path) -> str:
         raise UserError(
             f"{path}: {problem} in line {line}, byte offset {position}; convert it to UTF-8 text"
         )
-    return text
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    return text.replace("\n\ufeff", "\n")
 
 
 def parse(
@@ -93,6 +99,7 @@ def parse(
     label: bool = False,
     column: str | None = None,
     label_column: str | None = None,
+    spaces: bool = False,
 ) -> Rows:
     """Splits a file into sentences, and labels if asked for.
 
@@ -104,44 +111,58 @@ def parse(
       label: plain lines are `label<TAB>sentence`.
       column: the column of a table that holds the sentences.
       label_column: the one that holds the labels.
+      spaces: whether the spaces around a sentence belong to it.
 
     Raises:
       UserError: a line, column or row that does not fit, or no sentence at all.
     """
     kind = ending(path)
     text = decode(data, path)
-    if column is None and (label or kind not in TABLES):
-        if label_column is not None:
-            raise UserError(f"{path}: data.label_column needs data.column as well")
-        # The last line feed ends a line and does not begin a blank one.
-        lines = text.removesuffix("\n").split("\n")
-        pairs = _labelled(lines, path) if label else ((line, None) for line in lines)
-    elif label:
+    # The last line feed ends a line and does not begin a blank one.
+    lines = text.removesuffix("\n").split("\n")
+    if kind in TABLES and not label:
+        rows = table(text, path, kind, column, label_column)
+    elif column is not None and label:
         raise UserError(f"{path}: data.label is for plain lines; name a data.label_column instead")
-    elif kind not in TABLES:
+    elif column is not None:
         raise UserError(
             f"{path}: data.column={column} is for {', '.join(TABLES)} files; rename the file, "
             "or leave data.column out"
         )
+    elif label_column is not None:
+        raise UserError(f"{path}: data.label_column needs data.column as well")
+    elif label:
+        rows = _labelled(lines, path)
+    elif kind in FASTA:
+        rows = _fasta(lines, path)
     else:
-        pairs = _table(text, path, kind, column, label_column)
+        _refuse_fasta(lines, path)
+        rows = ((f"line {number}", line, None) for number, line in enumerate(lines, start=1))
 
     sentences, labels, blank = [], [], 0
-    for sentence, label_of in pairs:
+    has_labels = label or label_column is not None
+    for place, sentence, label_of in rows:
         # A quoted field of a table may hold line feeds.
-        sentence = sentence.replace("\n", " ").strip(" \t\r")
-        if sentence.strip():
-            sentences.append(sentence)
-            labels.append(str(label_of).replace("\n", " ").strip())
-        else:
+        sentence = sentence.removesuffix("\r").replace("\r\n", " ").replace("\n", " ")
+        if not sentence.strip():
             blank += 1
+            continue
+        sentences.append(sentence if spaces else sentence.strip(" \t\r"))
+        if has_labels:
+            labels.append(_label(label_of, place, path))
     if not sentences:
         raise UserError(f"{path}: no sentence in it, only {blank} blank lines; give another file")
-    has_labels = label or label_column is not None
     return Rows(sentences, labels if has_labels else None, blank)
 
 
-def _labelled(lines: list[str], path: str | Path) -> Pairs:
+def _label(label: str | None, place: str, path: str | Path) -> str:
+    name = (label or "").replace("\n", " ").strip()
+    if not name:
+        raise UserError(f"{path}: the label in {place} is empty; give it one, or delete the row")
+    return name
+
+
+def _labelled(lines: list[str], path: str | Path) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         name, tab, sentence = line.partition("\t")
         if not tab and line.strip():
@@ -149,75 +170,34 @@ def _labelled(lines: list[str], path: str | Path) -> Pairs:
                 f"{path}: no tab in line {number}; a line with a label is `label<TAB>sentence`: "
                 "correct it, or give a file of such lines"
             )
-        yield sentence, name
+        yield f"line {number}", sentence, name
 
 
-def _table(
-    text: str, path: str | Path, kind: str, column: str | None, label_column: str | None
-) -> Pairs:
-    rows = _json_rows(text, path) if kind == ".jsonl" else _csv_rows(text, path, kind)
-    wanted = [name for name in (column, label_column) if name is not None]
-    for number, row in rows:
-        # csv files have the same columns everywhere; jsonl files may lack one in any line.
-        missing = [name for name in wanted if name not in row]
-        if missing or column is None:
-            problem = f"no column {missing[0]!r} in line {number}" if missing else "which column"
+def _fasta(lines: list[str], path: str | Path) -> Iterator[Row]:
+    """Yields the sequence of each record, whose header `>..` is left out and lines are joined."""
+    place, parts = "", list[str]()
+    for number, line in enumerate(lines, start=1):
+        if line.startswith(">"):
+            if place:
+                yield place, "".join(parts), None
+            place, parts = f"line {number}", []
+        elif not place and line.strip():
             raise UserError(
-                f"{path}: {problem}? Set data.column to one of: {', '.join(map(repr, row))}"
+                f"{path}: line {number} is before the first header, which starts with >; correct "
+                "it, or name a file of plain lines .txt"
             )
-        for name in wanted:
-            if not isinstance(row[name], str) and not (
-                name == label_column and isinstance(row[name], int | float)
-            ):
-                raise UserError(
-                    f"{path}: column {name!r} in line {number} is "
-                    f"{json.dumps(row[name])[:40]}, not a text; correct the line"
-                )
-        yield row[column], str(row[label_column]) if label_column is not None else None
+        else:
+            parts.append(line.strip())
+    yield place, "".join(parts), None
 
 
-def _json_rows(text: str, path: str | Path) -> Iterator[tuple[int, dict]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            # "\ud800" is valid JSON but no text: nothing could write or hash it.
-            json.dumps(row, ensure_ascii=False).encode("utf-8")
-        except (ValueError, RecursionError) as error:
+def _refuse_fasta(lines: list[str], path: str | Path) -> None:
+    """Refuses records of FASTA under another name: their headers would be taken for sentences."""
+    headers = sum(line.startswith(">") for line in lines)
+    if lines[0].startswith(">") and headers < len(lines):
+        others = (line for line in lines if not line.startswith(">"))
+        if all(re.fullmatch(r"[A-Za-z*.-]*\s*", line) for line in others):
             raise UserError(
-                f"{path}: malformed JSON in line {number} ({error}); "
-                "each line must be one JSON object"
-            ) from None
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{path}: line {number} is not a JSON object; "
-                'each line must be like {"text": "a sentence"}'
+                f"{path}: it looks like FASTA, {headers:,} headers from line 1 on; let its name "
+                "end in .fasta to read each sequence as a sentence"
             )
-        yield number, row
-
-
-def _csv_rows(text: str, path: str | Path, kind: str) -> Iterator[tuple[int, dict]]:
-    # Quotes in .tsv files are text; in .csv files they protect commas and line feeds.
-    if kind == ".tsv":
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
-    try:
-        for row in reader:
-            if not row:
-                continue
-            if header is None:
-                header = [name.strip() for name in row]
-            elif len(row) != len(header):
-                raise UserError(
-                    f"{path}: {len(row)} columns in line {reader.line_num}, but {len(header)} in "
-                    "its first line; quote fields that hold the separator"
-                )
-            else:
-                yield reader.line_num, dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        raise UserError(
-            f"{path}: malformed table in line {reader.line_num} ({error}); correct the line"
-        ) from None

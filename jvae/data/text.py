@@ -22,10 +22,14 @@ class TextConfig(tfds.core.BuilderConfig):
     label: bool = False
     column: str | None = None
     label_column: str | None = None
+    spaces: bool = False
 
 
 class Text(SentenceBuilder):
     """Sentences of files that the user gives, as they are: nothing is lower-cased or split."""
+
+    # Another way to read the same files has another version: the cache keys on it, too.
+    VERSION = tfds.core.Version("1.1.0")
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -43,6 +47,7 @@ class Text(SentenceBuilder):
                 label=config.label,
                 column=config.column,
                 label_column=config.label_column,
+                spaces=config.spaces,
             )
             for split, (path, data) in config.files.items()
         }
@@ -71,6 +76,7 @@ def config(
     label: bool = False,
     column: str | None = None,
     label_column: str | None = None,
+    spaces: bool = False,
 ) -> TextConfig:
     """Reads the files and names the configuration after what is in them.
 
@@ -85,13 +91,14 @@ def config(
       label: as in `jvae.data.files.parse`; likewise `column` and `label_column`.
       column: of the sentences.
       label_column: of the labels.
+      spaces: whether the spaces around a sentence belong to it.
 
     Raises:
       UserError: a file cannot be read.
     """
     paths = {"train": train, "valid": valid, "test": test}
     files = {split: (str(path), read_bytes(path)) for split, path in paths.items() if path}
-    key = hashlib.sha256(json.dumps([seed, label, column, label_column]).encode())
+    key = hashlib.sha256(json.dumps([seed, label, column, label_column, spaces]).encode())
     for split, (path, data) in files.items():
         # The ending decides how a file is parsed.
         key.update(f"{split} {ending(path)} {hashlib.sha256(data).hexdigest()}\n".encode())
@@ -102,6 +109,7 @@ def config(
         label=label,
         column=column,
         label_column=label_column,
+        spaces=spaces,
     )
 
 

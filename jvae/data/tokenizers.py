@@ -104,6 +104,11 @@ class Tokenizer:
         return {**ids, **dict.fromkeys(SPECIALS, UNK)}
 
 
+def spaces_count(kind: str) -> bool:
+    """Tells whether a tokenizer reads the spaces around a sentence as a part of it."""
+    return kind != "words"
+
+
 def build_tokenizer(
     kind: str, sentences: Iterable[str], *, min_count: int = 1, max_size: int | None = None
 ) -> Tokenizer:

@@ -18,6 +18,8 @@ from jvae.model import Decoder, Steps
 from jvae.random import example_keys
 from jvae.types import Array, Key, Params
 
+TEMPERATURES = 1e-6, 1e6  # within them quotients of logits are finite, and the limits are reached
+
 
 class Generated(NamedTuple):
     """Decoded sentences.
@@ -231,7 +233,7 @@ def sample(
       key: of this batch.
       max_length: most tokens of a sentence, `</s>` included.
       context: of the condition, if there is one.
-      temperature: above 0; below 1 sharpens.
+      temperature: above 0, see `TEMPERATURES`; below 1 sharpens.
       top_k: only the `top_k` likeliest tokens; 0 for all.
       top_p: only the likeliest tokens that cover this probability; 1 for all.
       allow_unk: whether `<unk>` may be produced.
@@ -241,8 +243,7 @@ def sample(
 
     Source: `truncate`.
     """
-    if not temperature > 0:
-        raise UserError(f"temperature is {temperature}: give a number above 0, or decode greedily")
+    check_temperature(temperature)
     if top_k < 0:
         raise UserError(f"top_k is {top_k}: give a number of tokens, or 0 for all")
     if not 0 < top_p <= 1:
@@ -273,3 +274,23 @@ def check_max_length(max_length: int) -> None:
     """Refuses sentences of no tokens."""
     if max_length < 1:
         raise UserError(f"max_length is {max_length}: give at least 1 token")
+
+
+def check_temperature(temperature: float, prefix: str = "") -> None:
+    """Refuses temperatures that are none, or by which float32 cannot divide logits.
+
+    Args:
+      temperature: of sampling.
+      prefix: of the option's name in the message.
+
+    Raises:
+      UserError: names the option, its value and what is allowed.
+    """
+    least, most = TEMPERATURES
+    if not temperature > 0:
+        raise UserError(f"{prefix}temperature={temperature} must be above 0; greedy is its limit")
+    if not least <= temperature <= most:
+        raise UserError(
+            f"{prefix}temperature={temperature} must be from {least:g} to {most:g}; below it "
+            "decode greedily, above it all tokens are equally likely"
+        )

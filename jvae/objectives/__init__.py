@@ -7,6 +7,7 @@ from jvae.objectives.importance import importance_weights as importance_weights
 from jvae.objectives.importance import iw_log_likelihood as iw_log_likelihood
 from jvae.objectives.losses import Loss as Loss
 from jvae.objectives.losses import Scheduled as Scheduled
+from jvae.objectives.losses import batch_mean as batch_mean
 from jvae.objectives.losses import negative_elbo as negative_elbo
 from jvae.objectives.losses import negative_elbo_by_name as negative_elbo_by_name
 from jvae.objectives.objective import Groups as Groups

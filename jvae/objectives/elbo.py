@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jvae.batch import Batch
 from jvae.distributions import kl_divergence, surrogate_kl
+from jvae.errors import UserError
 from jvae.estimators import Estimator, pathwise
 from jvae.model import VAE, Inference
 from jvae.random import Stream, example_keys, sample_keys, stream
@@ -92,6 +93,16 @@ def latent_keys(key: Key, batch: Batch) -> Key:
     return example_keys(stream(key, Stream.LATENT), batch.index)
 
 
+def check_count(name: str, number: int) -> None:
+    """Refuses numbers of samples below 1: their mean is no number.
+
+    Raises:
+      UserError: names the argument and its value.
+    """
+    if number < 1:
+        raise UserError(f"{name}={number} must be at least 1")
+
+
 def elbo(
     model: VAE,
     params: Params,
@@ -126,6 +137,7 @@ def elbo(
     References:
       Kingma and Welling (2014), Auto-Encoding Variational Bayes, equation 3.
     """
+    check_count("num_samples", num_samples)
     chex.assert_equal_shape([batch.index, batch.weight])
     context = model.context(params, batch.condition, key=key, train=train)
     inference = model.infer(params, batch, context, key=key, train=train)

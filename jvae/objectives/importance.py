@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jvae.batch import Batch
 from jvae.distributions import sample_and_log_prob
 from jvae.model import VAE
-from jvae.objectives.elbo import latent_keys
+from jvae.objectives.elbo import check_count, latent_keys
 from jvae.random import Stream, sample_keys, stream
 from jvae.types import Array, Key, Params
 
@@ -46,6 +46,8 @@ def importance_weights(
     Raises:
       TypeError: the posterior has no density (an autoencoder).
     """
+    check_count("num_samples", num_samples)
+    check_count("chunk_size", chunk_size)
     context = model.context(params, batch.condition, key=key, train=False)
     q = model.infer(params, batch, context, key=key, train=False).posterior
     p = model.prior.apply(params, context)

@@ -17,15 +17,27 @@ Scheduled = Mapping[str, Any]
 Loss = Callable[[ELBOTerms, Scheduled, Array], Array]
 
 
-def negative_elbo(terms: ELBOTerms, scheduled: Scheduled, weight: Array) -> Array:
-    """`-log_likelihood + kl_weight * KL`, nats per example.
+def batch_mean(values: Array, weight: Array) -> Array:
+    """`sum_b weight_b values_b / sum_b weight_b`: the mean over a batch's real rows.
+
+    Losses are per example; this is the one number that an optimiser minimises.
+
+    Args:
+      values: `[B]`, of each example; those of weight 0 do not matter, even if they are no numbers.
+      weight: `[B]`, of the batch: 0 for rows that only pad it.
+    """
+    return jnp.sum(jnp.where(weight > 0, values, 0) * weight) / jnp.sum(weight)
+
+
+def negative_elbo(terms: ELBOTerms, scheduled: Scheduled, weight: Any = None) -> Array:
+    """`-log_likelihood + kl_weight * KL`, nats per example; `batch_mean` makes one number of them.
 
     Args:
       terms: of a batch.
       scheduled: `kl_weight`. 1 is the ELBO; a constant beta is the beta-VAE (Higgins et al.,
         2017); a ramp is KL annealing (Bowman et al., 2016); 0 leaves the reconstruction alone,
         as an autoencoder does.
-      weight: not used.
+      weight: not used; other losses look at it.
     """
     del weight
     return scheduled["kl_weight"] * terms.total_kl - terms.log_likelihood

@@ -44,6 +44,8 @@ class TrainedRun:
       model: pure functions.
       params: the model's, of the best epoch; a prior that is fitted after it as fitted.
       epoch: which that was.
+      width: of the widest training example, of text the predicted tokens of the longest sentence;
+        0 where an earlier jvae did not write it.
     """
 
     workdir: Path
@@ -53,6 +55,7 @@ class TrainedRun:
     model: VAE
     params: Params
     epoch: int
+    width: int = 0
 
 
 def initial_state(
@@ -276,9 +279,9 @@ def load_run(workdir: Path, task: "Task") -> TrainedRun:
     if int(state.best_epoch) == 0:  # stopped in its first epoch
         raise UserError(f"{workdir} has not finished an epoch: the same command continues it")
     params, epoch = state.params, int(state.best_epoch)
-    return TrainedRun(
-        workdir, task, config, resources, model, with_stored_prior(workdir, params, epoch), epoch
-    )
+    params = with_stored_prior(workdir, params, epoch)
+    width = (checkpoint.load_meta(manager) or {}).get("width", 0)
+    return TrainedRun(workdir, task, config, resources, model, params, epoch, width)
 
 
 def save_prior(workdir: Path, prior: Params, epoch: int) -> None:

@@ -71,7 +71,11 @@ def _parser(experiment_file: str, task: "Task", files: bool) -> Callable[[list[s
             )
             if files:
                 for split in SPLITS:
-                    flags.DEFINE_string(split, "", f"file of {split} data")
+                    flags.DEFINE_string(
+                        split,
+                        "",
+                        f"file of {split} data; - for standard input",
+                    )
             for path in _config_files(argv):
                 _check_config_file(path, task)
             remaining = flags.FLAGS(_loadable(argv, task))
@@ -169,6 +173,8 @@ def _run(
                 shown = ", ".join(f"data.{field}={config.data[field]}" for field in limits)
                 print(f"limits of these files: {shown} (0: none; --config.data.FIELD=VALUE)")
     workdir = flags.FLAGS.workdir or f"runs/{prefix}{config.data.name}"
+    if files:
+        guarded(lambda: _keep_standard_input(config, Path(workdir)))
 
     def train(config: ConfigDict, workdir: Path, console: Console) -> object:
         from jvae.runs.run import run  # after the flags: a misspelt one answers at once
@@ -176,6 +182,39 @@ def _run(
         return run(task, config, workdir, console)
 
     guarded(lambda: (act or train)(config, Path(workdir), Console()))
+
+
+def _keep_standard_input(config: ConfigDict, workdir: Path) -> None:
+    """Writes what comes from standard input into the run directory: a run is read again later.
+
+    Raises:
+      UserError: it is empty, asked for twice, or another text than the run directory holds.
+    """
+    from jvae.data.files import decode
+    from jvae.runs.directory import make_workdir
+    from jvae.training.logs import write_atomically
+
+    splits = [split for split in SPLITS if config.data[split] == "-"]
+    if not splits:
+        return
+    if len(splits) > 1:
+        raise UserError(
+            f"--{splits[0]}=- and --{splits[1]}=-: standard input is one file; name another for one"
+        )
+    (split,) = splits
+    text = decode(sys.stdin.buffer.read(), "standard input")
+    path = workdir / f"{split}.txt"
+    kept = path.read_bytes().decode() if path.exists() else None
+    if not text.strip() and kept is None:
+        raise UserError(f"--{split}=-: standard input is empty; give it one sentence a line")
+    if text.strip() and kept not in (None, text):
+        raise UserError(
+            f"--{split}=-: {path} holds another text than standard input; choose another --workdir"
+        )
+    if kept is None:
+        make_workdir(workdir)
+        write_atomically(path, text)
+    config.data[split] = str(path)
 
 
 def guarded(action: Callable[[], object]) -> None:

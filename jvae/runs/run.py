@@ -144,6 +144,11 @@ def run(
     return results
 
 
+def width_of(data: Data) -> int:
+    """Returns the width of the widest training example, see `TrainedRun`."""
+    return int(data.splits["train"].widths.max())
+
+
 def make_parallel(task: Task, config: ConfigDict) -> Parallel:
     """Makes the devices' mesh that the configuration asks for."""
     options = config.training
@@ -212,6 +217,7 @@ def train_run(
             "config": config.to_dict(),
             "corpus": data.fingerprint,
             "resources": fingerprint(json.dumps(dict(written))),
+            "width": width_of(data),
         }
         for field in ("corpus", "resources"):
             if stored is not None and stored[field] != meta[field]:
@@ -296,7 +302,7 @@ def train_run(
         key = parallel.replicate(jax.random.key(0))
         params = fit_prior(functions, params, split, key=key)
         save_prior(files, params["prior"], epoch)
-    trained = TrainedRun(files, task, config, data.resources, model, params, epoch)
+    trained = TrainedRun(files, task, config, data.resources, model, params, epoch, width_of(data))
     return Trained(trained, functions, fitted, log.history, predicted)
 
 

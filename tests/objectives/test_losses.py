@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jvae
+from tests.conftest import make_batch, make_model
 
 TERMS = jvae.ELBOTerms(
     jnp.asarray([-10.0, -20.0, -5.0]),
@@ -55,3 +56,30 @@ def test_each_name_has_a_weight_of_its_own():
     # Of one vector the KL is per dimension, weighed as a Gaussian's; the other term of 1 weighs 1.
     loss = jvae.objectives.negative_elbo_by_name(TERMS, scheduled, WEIGHT)
     np.testing.assert_allclose(loss, RECONSTRUCTION + 0.5 * (KL - 1) + 1)
+
+
+@pytest.mark.smoke
+def test_the_mean_of_a_batch_is_that_of_its_real_rows():
+    weight = jnp.array([1.0, 1.0, 0.0])
+    values = jvae.negative_elbo(TERMS, {"kl_weight": 1.0})
+    mean = jvae.batch_mean(values, weight)
+    np.testing.assert_allclose(mean, np.mean((RECONSTRUCTION + KL)[:2]))
+    broken = values.at[2].set(jnp.nan)
+    np.testing.assert_allclose(jvae.batch_mean(broken, weight), mean)
+    gradient = jax.grad(jvae.batch_mean)(broken, weight)
+    np.testing.assert_allclose(gradient, [0.5, 0.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "says"),
+    [
+        (jvae.elbo, {"num_samples": 0}, "num_samples=0 must be at least 1"),
+        (jvae.importance_weights, {"num_samples": 0, "chunk_size": 1}, "num_samples=0"),
+        (jvae.importance_weights, {"num_samples": 1, "chunk_size": 0}, "chunk_size=0"),
+        (jvae.iw_log_likelihood, {"num_samples": -1, "chunk_size": 1}, "num_samples=-1"),
+    ],
+)
+def test_no_samples_are_refused(function, options, says, key):
+    model, batch = make_model(), make_batch()
+    with pytest.raises(jvae.UserError, match=says):
+        function(model, jvae.init(model, batch, key=key), batch, key=key, **options)

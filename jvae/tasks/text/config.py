@@ -70,7 +70,7 @@ class DataOptions:
         0, 'seed of the split of a single file, and of the corpus "synthetic"', at_least=0
     )
     label: bool = option(False, 'corpus "text": lines are label<TAB>sentence')
-    column: str = option("", 'corpus "text": column of a .csv, .tsv or .jsonl')
+    column: str = option("", 'corpus "text": column of a .csv, .tsv, .jsonl or .json')
     label_column: str = option("", 'corpus "text": column of labels')
     tokenizer: str = option("words", "units of a sentence", choices=TOKENIZERS)
     min_count: int = option(1, "rarer words become <unk>", above=0)

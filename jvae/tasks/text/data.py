@@ -1,7 +1,7 @@
 """The sentences of a text run: their corpus, its vocabulary, and their encoding."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,14 @@ import numpy as np
 
 from jvae.data import Corpus, Split, Tokenizer, build_tokenizer, encode_split, load_corpus
 from jvae.data.batching import choose_buckets
+from jvae.data.tokenizers import spaces_count
 from jvae.errors import UserError
 from jvae.runs.task import Data
 
 TOKENIZER = "tokenizer.json"
+# Fewer words in a sentence, or more characters in a word, than a text with spaces has on average.
+LEAST_WORDS, MOST_CHARACTERS = 1.5, 25
+LOOKED_AT = 10_000  # sentences
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def load(
     on_disk = (folder or Path(tempfile.gettempdir())) if options.stream else None
     splits: dict[str, Split] = {}
     rows: dict[str, np.ndarray] = {}
-    notes = list(corpus.notes)
+    notes = [*corpus.notes, *_spaceless(tokenizer, corpus.sentences["train"])]
     for name, sentences in corpus.sentences.items():
         splits[name], report, rows[name] = encode_split(
             tokenizer,
@@ -112,6 +116,23 @@ def load(
     )
 
 
+def _spaceless(tokenizer: Tokenizer, sentences: Sequence[str]) -> list[str]:
+    """Notes that the words of most sentences are whole sentences: unseen ones are all `<unk>`.
+
+    Chinese, molecules and proteins have no spaces; words of a language have far fewer characters.
+    """
+    if tokenizer.kind != "words":
+        return []
+    some = sentences[:LOOKED_AT]
+    words = sum(len(sentence.split()) for sentence in some)
+    if words >= LEAST_WORDS * len(some) and sum(map(len, some)) <= MOST_CHARACTERS * words:
+        return []
+    return [
+        f"the sentences have {words / len(some):.1f} words each, for spaces part words: "
+        "text without spaces needs --config.data.tokenizer=chars, or =bpe"
+    ]
+
+
 def read_corpus(config: Any) -> Corpus:
     """Reads the corpus that `config.data` names.
 
@@ -130,6 +151,7 @@ def read_corpus(config: Any) -> Corpus:
             "label": data.label,
             "column": data.column or None,
             "label_column": data.label_column or None,
+            "spaces": spaces_count(data.tokenizer),
         },
     }
     if data.name == "text" and not data.train:

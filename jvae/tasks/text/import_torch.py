@@ -144,6 +144,7 @@ def import_arrays(
         "config": config.to_dict(),
         "corpus": corpus.fingerprint,
         "resources": fingerprint(json.dumps(files)),
+        "width": 1 + max(len(tokenizer.encode(line)) for line in corpus.sentences["train"]),
     }
     checkpoints = checkpoint.open_checkpoints(workdir)
     try:

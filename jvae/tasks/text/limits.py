@@ -2,7 +2,8 @@
 
 from typing import Any
 
-UNLIMITED = 50  # tokens that are decoded where `data.max_length` is 0
+# Tokens that are decoded where `data.max_length` is 0 and an earlier jvae trained the run.
+UNLIMITED = 50
 
 
 def most_tokens(config: Any) -> int:
@@ -14,10 +15,15 @@ def most_tokens(config: Any) -> int:
     return length + 1 if length else int(config.model.transformer.max_positions)
 
 
-def longest_decoded(config: Any) -> int:
-    """Returns how many tokens are decoded at most unless the user says so, `</s>` included."""
+def longest_decoded(config: Any, width: int) -> int:
+    """Returns how many tokens are decoded at most unless the user says so, `</s>` included.
+
+    Args:
+      config: of the run.
+      width: `</s>` included, of the longest training sentence; 0 where nobody wrote it.
+    """
     length: int = config.data.max_length
-    longest = length + 1 if length else UNLIMITED
+    longest = width or (length + 1 if length else UNLIMITED)
     model = config.model
     if model.decoder == "transformer" and model.transformer.positions == "learned":
         return min(longest, int(model.transformer.max_positions))

@@ -48,7 +48,7 @@ def measure(
     Args:
       run: trained; with a language model there are no reconstructions and no paths.
       data: its corpus.
-      how: words of the samples are chosen; `max_length` 0, or above it, is the corpus' longest
+      how: words of the samples are chosen; `max_length` None, or above it, is the corpus' longest
         sentence.
       number: of samples; 0 for as many as there are training sentences.
       reconstruction: strategy of the reconstructions, and of the sentences along a path.

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jvae.configs import check_name
+from jvae.data.given import given_sentences
 from jvae.errors import UserError
 from jvae.random import Stream, stream
 from jvae.runs.directory import RESULTS, TrainedRun, read_json
@@ -34,10 +35,11 @@ class Posterior(NamedTuple):
 class TextRun:
     """A trained text model.
 
-    A seed names all randomness of a call: the same call gives the same result. `**decoding` are the
-    fields of `jvae.tasks.text.use.Decoding` that differ from its defaults: `max_length`,
-    `temperature`, `top_k`, `top_p`, `beam_size`, `allow_unk`. All methods raise a `UserError` where
-    the model or an argument does not allow them.
+    Sentences are a list, or another sequence, of texts; anything else is refused. A seed names all
+    randomness of a call: the same call gives the same result. `**decoding` are the fields of
+    `jvae.tasks.text.use.Decoding` that differ from its defaults: `max_length`, `temperature`,
+    `top_k`, `top_p`, `beam_size`, `allow_unk`. All methods raise a `UserError` where the model or
+    an argument does not allow them.
 
     Attributes:
       trained: the run directory's contents: the model's pure functions, parameters, tokenizer.
@@ -67,7 +69,7 @@ class TextRun:
 
     def posterior(self, sentences: Sequence[str], *, seed: int = 0) -> Posterior:
         """Returns posterior means and log variances."""
-        encoding = use.encode(self.trained, _list(sentences), key=_key(seed))
+        encoding = use.encode(self.trained, given_sentences(sentences), key=_key(seed))
         return Posterior(encoding.mean, encoding.log_var)
 
     def decode(
@@ -106,7 +108,7 @@ class TextRun:
     ) -> list[str]:
         """Decodes each sentence from the mean of its posterior."""
         how = _how(strategy, decoding)
-        return use.reconstruct(self.trained, _list(sentences), how, key=_key(seed))
+        return use.reconstruct(self.trained, given_sentences(sentences), how, key=_key(seed))
 
     def interpolate(
         self,
@@ -131,6 +133,7 @@ class TextRun:
           **decoding: see the class.
         """
         how = _how(strategy, decoding)
+        first, second = given_sentences([first, second])
         return use.interpolate(self.trained, first, second, steps, how, key=_key(seed), path=path)
 
     def arithmetic(
@@ -138,6 +141,7 @@ class TextRun:
     ) -> str:
         """Decodes `mean(a) - mean(b) + mean(c)`."""
         how = _how(strategy, decoding)
+        a, b, c = given_sentences([a, b, c])
         return use.arithmetic(self.trained, (a, b), c, how, key=_key(seed))
 
     def log_likelihood(
@@ -149,7 +153,7 @@ class TextRun:
         sentences of its evaluated split have the numbers of its `iw_nll_each`, but for their sign.
         """
         key = stream(_key(seed), Stream.EVALUATION)
-        return log_likelihood(self.trained, _list(sentences), num_samples, key=key)
+        return log_likelihood(self.trained, given_sentences(sentences), num_samples, key=key)
 
 
 def of_split(trained: TrainedRun, split: str) -> TrainedRun:
@@ -163,18 +167,12 @@ def _key(seed: int) -> jax.Array:
     return jax.random.key(seed)
 
 
-def _list(sentences: Sequence[str]) -> list[str]:
-    """Copies the sentences; refuses a single one, whose characters are no sentences."""
-    if isinstance(sentences, str):
-        raise UserError(f"sentences must be a list: give [{sentences!r}]")
-    return [str(sentence) for sentence in sentences]
-
-
 def _how(strategy: str, options: dict[str, Any]) -> Decoding:
     for name in options:
         check_name("option of decoding", name, Decoding._fields)
     how = Decoding(strategy=strategy, **options)
     for name, least in (("max_length", 1), ("beam_size", 1), ("top_k", 0)):
-        if getattr(how, name) < least:
-            raise UserError(f"{name}={getattr(how, name)} must be at least {least}")
+        value = getattr(how, name)
+        if value is not None and value < least:
+            raise UserError(f"{name}={value} must be at least {least}")
     return check_decoding(how)

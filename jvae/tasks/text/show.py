@@ -13,7 +13,6 @@ from jvae.batch import UNK
 from jvae.evaluation.geometry import clusters, nearest
 from jvae.runs.directory import TrainedRun
 from jvae.runs.task import Data
-from jvae.tasks.text.limits import longest_decoded
 from jvae.tasks.text.use import Decoding, interpolate, reconstruct, sample_prior
 
 STEPS = 7  # sentences of the interpolation
@@ -75,7 +74,7 @@ def example_sentences(run: TrainedRun, originals: Sequence[str]) -> dict[str, An
     key = jax.random.key(run.config.training.seed)
     number = run.config.evaluation.num_examples
     # Greedy words are duller: they follow the commonest beginning.
-    how = Decoding(strategy="beam", max_length=longest_decoded(run.config))
+    how = Decoding(strategy="beam")
     sampled = how._replace(strategy="sample", temperature=TEMPERATURE)
     examples: dict[str, Any] = {
         "prior_likeliest": sample_prior(run, number, how, key=key),

@@ -26,13 +26,13 @@ from jvae.generation import (
     spherical,
     union,
 )
-from jvae.generation.decoding import num_rows
+from jvae.generation.decoding import check_temperature, num_rows
 from jvae.layers.product import in_float32
 from jvae.model import VAE, Decoder
 from jvae.posteriors import TokenFamily
 from jvae.random import Stream, stream
 from jvae.runs.directory import TrainedRun
-from jvae.tasks.text.limits import UNLIMITED, most_tokens
+from jvae.tasks.text.limits import longest_decoded, most_tokens
 from jvae.tasks.text.model import make_shared
 from jvae.types import Array, Key, Params
 
@@ -47,7 +47,7 @@ class Decoding(NamedTuple):
 
     Attributes:
       strategy: one of `STRATEGIES`.
-      max_length: tokens, `</s>` included.
+      max_length: tokens, `</s>` included; None for those of the longest training sentence.
       temperature: for "sample", above 0; greedy is its limit.
       top_k: for "sample", the likeliest words that are left; 0 for all.
       top_p: for "sample", their least probability together, above 0; 1 for all.
@@ -56,7 +56,7 @@ class Decoding(NamedTuple):
     """
 
     strategy: str = "greedy"
-    max_length: int = UNLIMITED
+    max_length: int | None = None
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
@@ -102,10 +102,7 @@ def check_decoding(how: Decoding, prefix: str = "") -> Decoding:
       UserError: names the option, its value and what is allowed.
     """
     check_name(f"{prefix}strategy", how.strategy, STRATEGIES)
-    if how.temperature <= 0:
-        raise UserError(
-            f"{prefix}temperature={how.temperature} must be above 0; greedy is its limit"
-        )
+    check_temperature(how.temperature, prefix)
     if not 0 < how.top_p <= 1:
         name = "--top-p" if prefix else "top_p"
         raise UserError(f"{name}={how.top_p} must be above 0 and at most 1")
@@ -167,6 +164,7 @@ def decode(run: TrainedRun, z: Any, how: Decoding, *, key: Key) -> list[str]:
 
     One compiled function serves all N.
     """
+    how = how._replace(max_length=how.max_length or longest_decoded(run.config, run.width))
     decoder, params = _decoder(run.model.decoder, how), run.params["decoder"]
     if not isinstance(z, Latents):
         held = jax.tree.map(np.asarray, z)
