@@ -44,7 +44,7 @@ class TrainedRun:
       model: pure functions.
       params: the model's, of the best epoch; a prior that is fitted after it as fitted.
       epoch: which that was.
-      width: of the widest training example, of text the predicted tokens of the longest sentence;
+      width: of the widest training example, in padded symbols;
         0 where an earlier jvae did not write it.
     """
 
@@ -95,7 +95,7 @@ def make_workdir(workdir: Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # a job that starts now may have done so
     except OSError as error:
         raise UserError(
             f"cannot write to the run directory {workdir}: {error.strerror}; "
@@ -133,6 +133,15 @@ def open_run(
 def fingerprint(text: str) -> str:
     """Returns the first 16 hexadecimal digits of the sha256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def with_absolute_paths(config: ConfigDict) -> ConfigDict:
+    """Returns a copy that names files from the root: a run is also used from other folders."""
+    copy = config.copy_and_resolve_references()
+    for name in ("dir", *SPLITS):
+        if copy.data.get(name):
+            copy.data[name] = str(Path(copy.data[name]).absolute())
+    return copy
 
 
 def save_config(workdir: Path, task: "Task", config: ConfigDict) -> None:

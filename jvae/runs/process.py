@@ -91,7 +91,7 @@ def require_devices() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts that a known plug-in is installed
-        asked = jax.config.jax_platforms
+        asked = getattr(jax.config, "jax_platforms", None)
         if not asked:
             raise
         raise UserError(

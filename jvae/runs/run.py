@@ -5,6 +5,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +33,10 @@ from jvae.runs.directory import (
     save_config,
     save_prior,
     save_results,
+    with_absolute_paths,
 )
 from jvae.runs.job import make_job, split_batches
+from jvae.runs.lock import locked
 from jvae.runs.memory import FittedEvaluation, fit_batches, fit_evaluation, forecast, measured
 from jvae.runs.phases import (
     RECORD,
@@ -109,6 +112,7 @@ def run(
     """
     start = time.monotonic()
     check(task.groups, config)
+    config = with_absolute_paths(config)
     prepare_process()
     options = config.training
     join_processes(options.coordinator, options.num_processes, options.process_id)
@@ -122,6 +126,7 @@ def run(
         jax.enable_x64(False),  # of a session with JAX_ENABLE_X64, which would widen a part of it
         Compilations() as compilations,
         tempfile.TemporaryDirectory(prefix="jvae-") as scratch,
+        locked(workdir) if first else nullcontext(),
     ):
         files = workdir if first else Path(scratch)
         data = load_data(task, config, workdir, files, source, resources)
