@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jvae.runs.task import Data, Task
 
 CONFIG, RESULTS, PRIOR = "config.json", "results.json", "prior.json"
+FILES = ("dir", "train", "valid", "test")  # fields of `data` that name files
 TASK = "task"  # key of the task's name in the configuration's file
 
 
@@ -138,7 +139,7 @@ def fingerprint(text: str) -> str:
 def with_absolute_paths(config: ConfigDict) -> ConfigDict:
     """Returns a copy that names files from the root: a run is also used from other folders."""
     copy = config.copy_and_resolve_references()
-    for name in ("dir", *SPLITS):
+    for name in FILES:
         if copy.data.get(name):
             copy.data[name] = str(Path(copy.data[name]).absolute())
     return copy
