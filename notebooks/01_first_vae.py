@@ -11,7 +11,7 @@
 # %% [markdown]
 # # A first text VAE
 #
-# Trains a small VAE on chat lines with aggressive inference-network updates, looks at whether the
+# Trains a small VAE on chat lines, with a KL held by soft free bits, looks at whether the
 # latent variable is used, and plays with it. A few minutes on two CPU cores; on Colab run the
 # install cell first and choose a GPU or TPU for more.
 
