@@ -35,6 +35,19 @@ SIZES = (
     "--config.model.init_scale=0.3",
     "--config.data.max_buckets=1",
     "--config.training.batch_size=4",
+    # A recipe in which any component may take the place of another.
+    "--config.model.prior=standard_normal",
+    "--config.model.dropout_in=0.4",
+    "--config.model.dropout_out=0.2",
+    "--config.objective.rate_control=",
+    "--config.objective.kl_schedule=linear",
+    "--config.objective.kl_start=0.05",
+    "--config.objective.kl_epochs=10.0",
+    "--config.training.learning_rate=0.004",
+    "--config.training.cosine_epochs=0.0",
+    "--config.training.inner_optimiser=adam",
+    "--config.training.inner_learning_rate=0.003",
+    "--config.training.aggressive_min_epochs=11",
     "--config.training.aggressive=True",
     "--config.training.aggressive_epochs=2",
     "--config.training.inner_window=1",
@@ -77,7 +90,8 @@ def tiny_config(train: Path, **overrides: Any) -> ConfigDict:
 def sizes() -> dict[str, Any]:
     """`SIZES` as fields of a configuration."""
     given = dict(size.removeprefix("--config.").split("=") for size in SIZES)
-    return {name: ast.literal_eval(value) for name, value in given.items()}
+    words = {name: value for name, value in given.items() if not value or value.islower()}
+    return {name: ast.literal_eval(v) for name, v in given.items() if name not in words} | words
 
 
 def run_tiny(config: ConfigDict, workdir: Path, **options: Any) -> tuple[dict[str, Any], str]:
