@@ -10,7 +10,13 @@ import pytest
 import jvae
 from jvae.objectives import Groups, bound_objective
 from jvae.remedies.kl_schedules import constant
-from jvae.remedies.rate_control import minimum_rate, soft_free_bits, with_rate_control
+from jvae.remedies.rate_control import (
+    SoftFreeBitsOptions,
+    build_soft_free_bits,
+    minimum_rate,
+    soft_free_bits,
+    with_rate_control,
+)
 from jvae.training.checkpoint import open_checkpoints, restore, save
 from tests.test_linear_gaussian import BATCH, CORRELATED, MODEL, make_params, wrong
 from tests.training.setting import assert_close, make_problem
@@ -210,3 +216,9 @@ def test_microbatches_leave_the_weight_as_it_is(microbatches):
     ends = [problem.run(problem.state, [0, 1]).carried for problem in (whole, parts)]
     assert_close(ends[1], ends[0], rtol=1e-4)
     assert np.all(ends[0]["rate_control"][0] != whole.state.carried["rate_control"][0])
+
+
+def test_the_options_of_soft_free_bits_reach_it():
+    control = build_soft_free_bits(SoftFreeBitsOptions(rate=RATE, factor=1.01), None)
+    lost = weights_of(control, np.zeros(5))
+    np.testing.assert_allclose(lost[1:4], 1.01 ** -np.arange(1.0, 4.0), rtol=1e-5)
